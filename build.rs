@@ -1,0 +1,3 @@
+//! Nothing to generate before the protocol definitions are there.
+
+fn main() {}

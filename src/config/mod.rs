@@ -1,0 +1,139 @@
+//! The configuration as the program uses it: parsed, validated, defaults filled in. [`Config`] can be
+//! built only by validation, so that no other module checks a setting again.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::event::TableId;
+
+mod secret;
+mod tables;
+
+pub use secret::Secret;
+pub use tables::{PatternError, TablePatterns};
+
+/// Everything that `replicator run` needs to know.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Names the checkpoint, the metrics' label and the trace id: `[a-z0-9_-]{1,40}`.
+    pub pipeline: String,
+    /// The one MySQL or MariaDB source.
+    pub source: MysqlSource,
+    /// Where rows go.
+    pub sink: BigQuerySink,
+    /// Directory of the file checkpoint store.
+    pub checkpoint: PathBuf,
+    /// Where health and metrics are served.
+    pub http: SocketAddr,
+}
+
+/// A MySQL or MariaDB server and what is read from it.
+#[derive(Debug, Clone)]
+pub struct MysqlSource {
+    /// The source's name in the configuration.
+    pub name: String,
+    /// Host name or address.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// User name.
+    pub user: String,
+    /// Password, read anew for each connection where it comes from a file.
+    pub password: Secret,
+    /// Transport security.
+    pub tls: Tls,
+    /// Which tables are captured.
+    pub tables: TablePatterns,
+    /// How the first copy is made.
+    pub snapshot: Snapshot,
+    /// `server_id` of the binlog reader; `None`: derived from the pipeline's name and a random part.
+    pub server_id: Option<u32>,
+}
+
+/// Transport security of a MySQL connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tls {
+    /// How much is verified.
+    pub mode: TlsMode,
+    /// PEM file of trusted certificates; `None`: the system's.
+    pub ca: Option<PathBuf>,
+}
+
+/// How much of the server's certificate is verified.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TlsMode {
+    /// No TLS.
+    Disabled,
+    /// TLS, any certificate.
+    Required,
+    /// TLS, certificate signed by a trusted authority.
+    VerifyCa,
+    /// TLS, certificate signed by a trusted authority for this host name.
+    VerifyIdentity,
+}
+
+/// How the first copy of a table is made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Whether there is one.
+    pub mode: SnapshotMode,
+    /// Chunks read at the same time, over all tables; 1…64.
+    pub parallelism: usize,
+    /// Rows a chunk holds, at least 1.
+    pub chunk_rows: u64,
+}
+
+/// Whether tables are copied before they are followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SnapshotMode {
+    /// Every table that has no finished snapshot is copied.
+    Initial,
+    /// Tables are followed from the present on; the rows they hold already are left out.
+    Never,
+}
+
+/// A BigQuery project and how tables are named and written there.
+#[derive(Debug, Clone)]
+pub struct BigQuerySink {
+    /// Project that holds the datasets.
+    pub project: String,
+    /// Data set name template: literal text, `{schema}`, `{source}`.
+    pub dataset: String,
+    /// Table name template: literal text, `{table}`, `{schema}`, `{source}`.
+    pub table: String,
+    /// Location of data sets that are created.
+    pub location: Option<String>,
+    /// Project that queries are billed to; `project` unless set.
+    pub jobs_project: String,
+    /// `max_staleness` of created tables; zero: none.
+    pub max_staleness: Duration,
+    /// Where tokens come from.
+    pub auth: Auth,
+    /// Where the REST API is: `https://bigquery.googleapis.com` unless set. Never ends in a slash.
+    pub rest: String,
+    /// Where the Storage Write API is: `https://bigquerystorage.googleapis.com` unless set.
+    pub write: String,
+}
+
+/// Where tokens for Google's API come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Auth {
+    /// Application default credentials.
+    Adc,
+    /// No token: the emulator.
+    None,
+}
+
+impl Config {
+    /// The target of a source table, before names are made legal: (data set, table).
+    pub fn target(&self, table: &TableId) -> (String, String) {
+        let fill = |template: &str| {
+            template
+                .replace("{schema}", table.schema())
+                .replace("{table}", table.name())
+                .replace("{source}", &self.source.name)
+        };
+        (fill(&self.sink.dataset), fill(&self.sink.table))
+    }
+}

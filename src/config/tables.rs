@@ -1,0 +1,145 @@
+//! Which tables are captured: globs over `schema.table`, `!` excludes.
+
+use crate::event::TableId;
+
+/// Ordered patterns; a table is captured if some pattern includes it and none excludes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TablePatterns {
+    include: Vec<Pattern>,
+    exclude: Vec<Pattern>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Pattern {
+    schema: String,
+    table: String,
+}
+
+/// Schemas that belong to the server and are never captured.
+const SYSTEM_SCHEMAS: [&str; 4] = ["mysql", "information_schema", "performance_schema", "sys"];
+
+/// A pattern that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("table pattern {pattern:?} {reason}")]
+pub struct PatternError {
+    /// The pattern as written.
+    pub pattern: String,
+    /// What is wrong.
+    pub reason: &'static str,
+}
+
+impl TablePatterns {
+    /// Reads patterns of the form `schema.table` with `*` (any run) and `?` (one character).
+    ///
+    /// # Errors
+    /// [`PatternError`] for the first pattern without a point or with an empty side, or if none includes.
+    pub fn parse<S: AsRef<str>>(patterns: &[S]) -> Result<TablePatterns, PatternError> {
+        let (mut include, mut exclude) = (Vec::new(), Vec::new());
+        for text in patterns.iter().map(AsRef::as_ref) {
+            let (body, into) = match text.strip_prefix('!') {
+                Some(rest) => (rest, &mut exclude),
+                None => (text, &mut include),
+            };
+            let error = |reason| PatternError {
+                pattern: text.to_owned(),
+                reason,
+            };
+            let (schema, table) = body
+                .split_once('.')
+                .ok_or_else(|| error("has no schema: write schema.table"))?;
+            if schema.is_empty() || table.is_empty() {
+                return Err(error("has an empty side: write schema.table"));
+            }
+            into.push(Pattern {
+                schema: schema.to_owned(),
+                table: table.to_owned(),
+            });
+        }
+        if include.is_empty() {
+            return Err(PatternError {
+                pattern: String::new(),
+                reason: "includes no table",
+            });
+        }
+        Ok(TablePatterns { include, exclude })
+    }
+
+    /// Whether a table is captured. System schemas never are.
+    pub fn matches(&self, table: &TableId) -> bool {
+        let hit =
+            |pattern: &Pattern| glob(&pattern.schema, table.schema()) && glob(&pattern.table, table.name());
+        !SYSTEM_SCHEMAS
+            .iter()
+            .any(|name| name.eq_ignore_ascii_case(table.schema()))
+            && self.include.iter().any(hit)
+            && !self.exclude.iter().any(hit)
+    }
+
+    /// Patterns without wildcards that include: tables that are expected to exist.
+    pub fn literal(&self) -> impl Iterator<Item = TableId> + '_ {
+        let plain = |text: &str| !text.contains(['*', '?']);
+        self.include
+            .iter()
+            .filter(move |pattern| plain(&pattern.schema) && plain(&pattern.table))
+            .map(|pattern| TableId::new(pattern.schema.as_str(), pattern.table.as_str()))
+    }
+}
+
+/// Matches `*` and `?` without backtracking over more than the last star.
+fn glob(pattern: &str, text: &str) -> bool {
+    let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
+    let (mut at, mut from) = (0, 0);
+    let mut star: Option<(usize, usize)> = None;
+    while from < text.len() {
+        match pattern.get(at) {
+            Some('*') => {
+                star = Some((at, from));
+                at += 1;
+            }
+            Some(c) if *c == '?' || Some(c) == text.get(from) => {
+                at += 1;
+                from += 1;
+            }
+            _ => {
+                let Some((star_at, star_from)) = star else {
+                    return false;
+                };
+                star = Some((star_at, star_from + 1));
+                at = star_at + 1;
+                from = star_from + 1;
+            }
+        }
+    }
+    pattern.iter().skip(at).all(|c| *c == '*')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn matches(patterns: &[&str], table: &str) -> bool {
+        let (schema, name) = table.split_once('.').unwrap();
+        TablePatterns::parse(patterns)
+            .unwrap()
+            .matches(&TableId::new(schema, name))
+    }
+
+    #[test]
+    fn globs() {
+        assert!(matches(&["shop.*"], "shop.orders"));
+        assert!(matches(&["shop_?.o*s"], "shop_1.orders"));
+        assert!(!matches(&["shop.*"], "shopping.orders"));
+        assert!(!matches(&["shop.*", "!shop.tmp_*"], "shop.tmp_1"));
+        assert!(matches(&["shop.*", "!shop.tmp_*"], "shop.temp"));
+        assert!(!matches(&["*.*"], "mysql.user"));
+        assert!(matches(&["s.*a*b"], "s.xaxab"));
+        assert!(!matches(&["s.*a*b"], "s.xaxa"));
+    }
+
+    #[test]
+    fn patterns_that_cannot_be_used() {
+        for bad in [&["orders"][..], &[".x"], &["x."], &["!a.b"], &[]] {
+            assert!(TablePatterns::parse(bad).is_err(), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! What travels from a source to the pipeline: the row changes of one rows event, the end of a
+//! transaction, and the point at which a table can no longer be followed.
+
+use std::sync::Arc;
+
+use super::gtid::Gtid;
+use super::order::{OrderKey, Ordinal};
+use super::position::{BinlogCoord, TxnStart};
+use super::row::{RowImages, RowRef};
+use super::table::{TableId, TableLayout};
+
+/// What happened to a row. Images are walked through the [`RowChanges`] they belong to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Op {
+    /// A new row.
+    Insert {
+        /// The row.
+        after: RowRef,
+    },
+    /// A row with new values.
+    Update {
+        /// The row as it was.
+        before: RowRef,
+        /// The row as it is.
+        after: RowRef,
+        /// Whether any key column's bytes differ: the old key then needs a DELETE of its own.
+        key_changed: bool,
+    },
+    /// A row that is gone.
+    Delete {
+        /// The row as it was.
+        before: RowRef,
+    },
+}
+
+/// One row's change with its place in the transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Change {
+    /// What happened.
+    pub op: Op,
+    /// Place in the transaction.
+    pub ordinal: Ordinal,
+}
+
+/// The changes of one rows event: one table, one layout, one transaction, shared bytes.
+#[derive(Debug, Clone)]
+pub struct RowChanges {
+    /// The layout in force at this place of the log. The same `Arc` as long as nothing changed, so a
+    /// consumer may compare pointers first.
+    pub layout: Arc<TableLayout>,
+    /// The images.
+    pub images: Arc<dyn RowImages>,
+    /// The transaction.
+    pub txn: TxnStart,
+    /// When the transaction was committed at the source, microseconds since 1970-01-01T00:00:00Z.
+    pub committed_micros: i64,
+    /// Changes in log order.
+    pub changes: Vec<Change>,
+    /// Rows of a snapshot: all `Insert`, all numbered by [`OrderKey::snapshot`] of `txn`.
+    pub snapshot: bool,
+}
+
+impl RowChanges {
+    /// The table.
+    pub fn table(&self) -> &TableId {
+        &self.layout.table
+    }
+
+    /// The number of a change's upsert.
+    pub fn upsert_order(&self, change: &Change) -> OrderKey {
+        if self.snapshot {
+            OrderKey::snapshot(self.txn)
+        } else {
+            OrderKey::upsert(self.txn, change.ordinal)
+        }
+    }
+
+    /// The number of a change's delete.
+    pub fn delete_order(&self, change: &Change) -> OrderKey {
+        OrderKey::delete(self.txn, change.ordinal)
+    }
+}
+
+/// A point at which everything before has been emitted and no transaction is open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommitPoint {
+    /// Where the next transaction begins.
+    pub next: TxnStart,
+    /// Name of the file that `next` lies in.
+    pub file_name: Arc<str>,
+    /// The transaction that ended here; `None` for anonymous ones, heartbeats and rotations.
+    pub gtid: Option<Gtid>,
+    /// The end of the last committed transaction's last event and its CRC32, where there is one.
+    pub last_event: Option<(BinlogCoord, u32)>,
+    /// Commit time of that transaction, microseconds since 1970-01-01T00:00:00Z; `None` where nothing was committed.
+    pub committed_micros: Option<i64>,
+}
+
+/// Why a table cannot be followed past a point of the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BreakCause {
+    /// Its columns changed in a way that is not followed: what differs, as text.
+    LayoutChanged(String),
+    /// Its columns cannot be told from the log at this place.
+    LayoutUnknown(String),
+    /// A statement changed its rows without row events (TRUNCATE, DROP, RENAME, partition operations): which.
+    RowsWithoutEvents(String),
+    /// A statement-format write: the log has the statement, not the rows.
+    StatementFormat,
+    /// A row image without all columns (binlog_row_image MINIMAL or NOBLOB set by a session).
+    PartialImage,
+    /// A two-phase (XA) transaction wrote to it.
+    Xa,
+    /// The table has no primary key.
+    NoKey,
+}
+
+/// From `at` on, the table's rows can not be followed: it must be parked before the frontier passes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Break {
+    /// Which table.
+    pub table: TableId,
+    /// Why.
+    pub cause: BreakCause,
+    /// The transaction at which it happened.
+    pub at: TxnStart,
+}
+
+/// One thing that a source says.
+#[derive(Debug, Clone)]
+pub enum Item {
+    /// Row changes of a captured table.
+    Rows(RowChanges),
+    /// A table that must be parked.
+    Break(Break),
+    /// A transaction's end, a heartbeat or a rotation.
+    Commit(CommitPoint),
+}

@@ -1,0 +1,22 @@
+//! The vocabulary: what a source says and a sink hears. Pure data, no I/O, nothing of MySQL or
+//! BigQuery beyond the forms that positions and values need.
+//!
+//! Order of reading: [`table`] (which table, which columns), [`value`] (one cell), [`row`] (images
+//! that decode themselves into a visitor), [`order`] (the number that decides which row is newer),
+//! [`gtid`] and [`position`] (where a reader is), [`change`] (what travels).
+
+pub mod change;
+pub mod gtid;
+pub mod order;
+pub mod position;
+pub mod row;
+pub mod table;
+pub mod value;
+
+pub use change::{Break, BreakCause, Change, CommitPoint, Item, Op, RowChanges};
+pub use gtid::{Gtid, GtidSet, GtidSource};
+pub use order::{OrderKey, Ordinal};
+pub use position::{BinlogCoord, Epoch, TxnStart};
+pub use row::{CellVisitor, RowError, RowImages, RowRef};
+pub use table::{Column, ColumnName, ColumnType, TableId, TableLayout};
+pub use value::{CivilDate, CivilDateTime, Unrepresentable, Value};

@@ -1,0 +1,68 @@
+//! Where a MySQL reader is. Coordinates of two servers do not compare, so they never stand alone in
+//! an order: [`TxnStart`] carries the epoch, which changes with the log's lineage.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// The generation of a log's lineage: `max(last + 1, Unix seconds)` whenever the coordinates of the
+/// server may have begun anew. Durable before the first row that carries it is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Epoch(pub u64);
+
+impl Epoch {
+    /// The epoch after `self`: greater in any case, and readable as a time where the clock is sane.
+    pub fn next(self, unix_seconds: u64) -> Epoch {
+        Epoch(self.0.saturating_add(1).max(unix_seconds))
+    }
+}
+
+/// A place in a server's binary log: the numeric suffix of the file and the byte offset in it, 64 bit
+/// (the event header's 32 bits are unwrapped).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct BinlogCoord {
+    /// Numeric suffix of the file name: 1 for `binlog.000001`.
+    pub file: u64,
+    /// Byte offset; the first event of a file is at 4.
+    pub offset: u64,
+}
+
+impl BinlogCoord {
+    /// The first event of a file.
+    pub fn file_start(file: u64) -> BinlogCoord {
+        BinlogCoord { file, offset: 4 }
+    }
+}
+
+impl fmt::Display for BinlogCoord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:06}:{}", self.file, self.offset)
+    }
+}
+
+/// The start of a transaction (its GTID event) in a lineage: totally ordered, because epochs are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct TxnStart {
+    /// The lineage's epoch.
+    pub epoch: Epoch,
+    /// Where the transaction begins.
+    pub coord: BinlogCoord,
+}
+
+impl fmt::Display for TxnStart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.epoch.0, self.coord)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_epoch_rises_even_when_the_clock_goes_back() {
+        assert_eq!(Epoch(5).next(100), Epoch(100));
+        assert_eq!(Epoch(200).next(100), Epoch(201));
+    }
+}

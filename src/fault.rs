@@ -1,0 +1,49 @@
+//! What may be done about an error. Every module has an enum of its own; this is the one
+//! question that the supervisor asks all of them, so that policy never depends on text.
+
+use std::time::Duration;
+
+use crate::event::TableId;
+
+/// The consequence of an error, from the mildest to the gravest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    /// The same step may succeed later: wait (at least `after`, if the other side said so) and repeat it.
+    Transient {
+        /// The shortest wait that the other side asked for.
+        after: Option<Duration>,
+    },
+    /// One table cannot go on without a person; the others can.
+    Table(TableId),
+    /// The process must stop: going on could lose, reorder or change rows.
+    Fatal,
+}
+
+impl Fault {
+    /// A transient fault without a requested wait.
+    pub const RETRY: Fault = Fault::Transient { after: None };
+}
+
+/// An error that knows its consequence and its cure.
+pub trait Classify: std::error::Error {
+    /// What the supervisor does about it.
+    fn fault(&self) -> Fault;
+
+    /// What an operator does about it, as one sentence in the imperative; `None` where waiting is the cure.
+    fn hint(&self) -> Option<String>;
+}
+
+/// Renders an error with the whole chain of its sources, separated by `: `, for logs and for the terminal.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let part = cause.to_string();
+        if !text.ends_with(&part) {
+            text.push_str(": ");
+            text.push_str(&part);
+        }
+        next = cause.source();
+    }
+    text
+}

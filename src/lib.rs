@@ -1,0 +1,25 @@
+//! `replicator` copies MySQL tables to BigQuery and keeps them equal: a snapshot and the binlog become
+//! ordered row changes, which the Storage Write API takes as CDC upserts and deletes.
+//!
+//! The way of a row, and who may name whom (a test holds this: imports look down only):
+//!
+//! | layer | modules | knows |
+//! | --- | --- | --- |
+//! | vocabulary | [`event`], [`fault`], [`clock`], [`task`], [`failpoint`], [`config`] | nothing above |
+//! | ends | [`sink`] | the vocabulary; never each other |
+//!
+//! Invariants that every module may lean on and must keep:
+//!
+//! 1. A row's sequence number comes from the log or from durable state; one number has one content, for ever.
+//! 2. A position moves only on proof: every row before it is acknowledged, or its table is durably parked.
+//! 3. What must be durable before a row is sent (epoch, low watermark) is synced before the row is read.
+//! 4. Nothing is guessed: what cannot be decoded, named or ordered stops its table, or the process, loudly.
+//! 5. No queue grows without a bound in bytes; no log line holds a cell's value or a secret.
+
+pub mod clock;
+pub mod config;
+pub mod event;
+pub mod failpoint;
+pub mod fault;
+pub mod sink;
+pub mod task;

@@ -1,0 +1,88 @@
+//! What the pipeline asks of a target. The one edge back from a target is [`Durable`], a proof that
+//! only this module's children can make: a position moves on it and on nothing else.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use crate::event::{RowChanges, TableId, TableLayout};
+use crate::fault::Classify;
+
+/// A future that a target hands out.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// What a target failed with; [`Classify::fault`] decides what follows.
+pub type SinkError = Box<dyn Classify + Send + Sync>;
+
+/// Row changes of one table for one delivery: every piece has the same layout (by value), pieces are in log order, and
+/// where a key occurs more than once the target may send the last change only.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    /// The layout that all pieces share.
+    pub layout: Arc<TableLayout>,
+    /// The changes.
+    pub pieces: Vec<RowChanges>,
+}
+
+impl Batch {
+    /// The table.
+    pub fn table(&self) -> &TableId {
+        &self.layout.table
+    }
+
+    /// Changes in the batch.
+    pub fn rows(&self) -> usize {
+        self.pieces.iter().map(|piece| piece.changes.len()).sum()
+    }
+}
+
+/// Proof that the target has taken every row of a batch for good.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Durable {
+    /// Source rows acknowledged, those that a later change of their key made superfluous included.
+    pub rows: u64,
+    /// Bytes sent for them.
+    pub bytes: u64,
+    _made_under_sink: Private,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Private;
+
+impl Durable {
+    /// To be called only with the target's acknowledgement in hand.
+    #[allow(dead_code, reason = "targets are children of this module")]
+    fn proven(rows: u64, bytes: u64) -> Durable {
+        Durable {
+            rows,
+            bytes,
+            _made_under_sink: Private,
+        }
+    }
+}
+
+/// A delivery that is under way. It ends in a proof or in an error that is not transient: transient
+/// ones are repeated inside the target, in order, for as long as it takes.
+pub type Pending = BoxFuture<'static, Result<Durable, SinkError>>;
+
+/// A target.
+pub trait Sink: fmt::Debug + Send + Sync {
+    /// Makes sure that the table's target exists and fits the layout; creates what is missing.
+    fn prepare<'a>(&'a self, layout: &'a TableLayout) -> BoxFuture<'a, Result<Prepared, SinkError>>;
+
+    /// Hands a batch over. Returns once there is room for it (bounded in bytes) and it has its place
+    /// in the table's order; the rows are safe when [`Pending`] says so.
+    fn write(&self, batch: Batch) -> BoxFuture<'_, Result<Pending, SinkError>>;
+}
+
+/// What [`Sink::prepare`] found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Prepared {
+    /// The target was not there and is now.
+    Created,
+    /// The target was there, fits, and has no row.
+    Empty,
+    /// The target was there, fits, and has rows.
+    NotEmpty,
+}
