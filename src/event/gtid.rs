@@ -409,7 +409,7 @@ mod tests {
             for (tagged, number) in list.drain(..) {
                 set.insert(&Gtid { source: source(tagged), number });
             }
-            prop_assert_eq!(set.to_string().parse::<GtidSet>().unwrap(), expected.clone());
+            prop_assert_eq!(&set.to_string().parse::<GtidSet>().unwrap(), &expected);
             prop_assert_eq!(set, expected);
         }
     }

@@ -90,7 +90,8 @@ impl CivilDate {
             return None;
         }
         let month_index = usize::from(self.month.checked_sub(1)?);
-        let leap = self.year % 4 == 0 && (self.year % 100 != 0 || self.year % 400 == 0);
+        let leap =
+            self.year.is_multiple_of(4) && (!self.year.is_multiple_of(100) || self.year.is_multiple_of(400));
         let last = *MONTH_DAYS.get(month_index)? + u8::from(leap && self.month == 2);
         if self.day > last {
             return None;
