@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::gtid::Gtid;
 use super::order::{OrderKey, Ordinal};
-use super::position::{BinlogCoord, TxnStart};
+use super::position::{LastEvent, LogPosition, TxnStart};
 use super::row::{RowImages, RowRef};
 use super::table::{TableId, TableLayout};
 
@@ -90,10 +90,27 @@ pub struct CommitPoint {
     pub file_name: Arc<str>,
     /// The transaction that ended here; `None` for anonymous ones, heartbeats and rotations.
     pub gtid: Option<Gtid>,
-    /// The end of the last committed transaction's last event and its CRC32, where there is one.
-    pub last_event: Option<(BinlogCoord, u32)>,
+    /// The file's birth: timestamp of its FORMAT_DESCRIPTION event, Unix seconds.
+    pub file_born: u32,
+    /// The last event of the transaction that ended here; `None` where none did.
+    pub last_event: Option<LastEvent>,
     /// Commit time of that transaction, microseconds since 1970-01-01T00:00:00Z; `None` where nothing was committed.
     pub committed_micros: Option<i64>,
+}
+
+impl LogPosition {
+    /// Moves past a commit point, which must be the next one of the same log.
+    pub fn pass(&mut self, point: &CommitPoint) {
+        self.next = point.next;
+        self.file_name = Arc::clone(&point.file_name);
+        self.file_born = point.file_born;
+        if let (Some(set), Some(gtid)) = (&mut self.gtids, &point.gtid) {
+            set.insert(gtid);
+        }
+        if point.last_event.is_some() {
+            self.last_event = point.last_event;
+        }
+    }
 }
 
 /// Why a table cannot be followed past a point of the log.

@@ -6,6 +6,7 @@
 //! [`gtid`] and [`position`] (where a reader is), [`change`] (what travels).
 
 pub mod change;
+pub mod chunk;
 pub mod gtid;
 pub mod order;
 pub mod position;
@@ -14,9 +15,10 @@ pub mod table;
 pub mod value;
 
 pub use change::{Break, BreakCause, Change, CommitPoint, Item, Op, RowChanges};
+pub use chunk::{Bound, Chunk};
 pub use gtid::{Gtid, GtidSet, GtidSource};
 pub use order::{OrderKey, Ordinal};
-pub use position::{BinlogCoord, Epoch, TxnStart};
+pub use position::{BinlogCoord, Epoch, LastEvent, LogPosition, TxnStart};
 pub use row::{CellVisitor, RowError, RowImages, RowRef};
 pub use table::{Column, ColumnName, ColumnType, TableId, TableLayout};
 pub use value::{CivilDate, CivilDateTime, Unrepresentable, Value};

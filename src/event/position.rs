@@ -2,6 +2,9 @@
 //! an order: [`TxnStart`] carries the epoch, which changes with the log's lineage.
 
 use std::fmt;
+use std::sync::Arc;
+
+use super::gtid::GtidSet;
 
 use serde::{Deserialize, Serialize};
 
@@ -48,6 +51,38 @@ pub struct TxnStart {
     pub epoch: Epoch,
     /// Where the transaction begins.
     pub coord: BinlogCoord,
+}
+
+/// The last event of a committed transaction, by which a later open proves that the log is the same one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastEvent {
+    /// Where the event begins.
+    pub start: BinlogCoord,
+    /// CRC32 of its header and body.
+    pub crc: u32,
+}
+
+/// A place in a log from which a reader can go on: between two transactions.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogPosition {
+    /// Which server's log: `server_uuid`, or what stands for it where there is none.
+    pub server: Arc<str>,
+    /// Name of the file that `next` lies in; empty before any was seen.
+    pub file_name: Arc<str>,
+    /// The file's birth: timestamp of its FORMAT_DESCRIPTION event, Unix seconds; 0 if not seen.
+    pub file_born: u32,
+    /// Where the next transaction begins.
+    pub next: TxnStart,
+    /// Every transaction before, those that were purged long ago included; `None` without GTIDs.
+    pub gtids: Option<GtidSet>,
+    /// The last committed transaction's last event, where one was read.
+    pub last_event: Option<LastEvent>,
+}
+
+impl fmt::Display for LogPosition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.file_name, self.next.coord.offset)
+    }
 }
 
 impl fmt::Display for TxnStart {

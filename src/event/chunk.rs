@@ -1,0 +1,18 @@
+//! A piece of a table's key range. Bounds are literals that the server rendered and that only the
+//! server compares: the program never orders keys itself, because it does not know the collations.
+
+use serde::{Deserialize, Serialize};
+
+/// A key as the server's own SQL literals, one for each key column in key order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Bound(pub Vec<String>);
+
+/// The rows with `lower < key <= upper`; a side without a bound is open.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Chunk {
+    /// Exclusive; `None`: from the first key on.
+    pub lower: Option<Bound>,
+    /// Inclusive; `None`: to the last key.
+    pub upper: Option<Bound>,
+}
