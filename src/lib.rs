@@ -6,7 +6,7 @@
 //! | layer | modules | knows |
 //! | --- | --- | --- |
 //! | vocabulary | [`event`], [`fault`], [`clock`], [`task`], [`failpoint`], [`config`] | nothing above |
-//! | ends | [`sink`] | the vocabulary; never each other |
+//! | ends | [`checkpoint`], [`sink`] | the vocabulary; never each other |
 //!
 //! Invariants that every module may lean on and must keep:
 //!
@@ -16,6 +16,7 @@
 //! 4. Nothing is guessed: what cannot be decoded, named or ordered stops its table, or the process, loudly.
 //! 5. No queue grows without a bound in bytes; no log line holds a cell's value or a secret.
 
+pub mod checkpoint;
 pub mod clock;
 pub mod config;
 pub mod event;

@@ -1,0 +1,179 @@
+//! What survives a restart. One value, written as a whole: the position and the state of every table
+//! move together, so a table that is parked is parked in the very write that lets the position pass it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::event::{Bound, Chunk, GtidSet, LogPosition, TableId, TableLayout, TxnStart};
+
+mod file;
+
+pub use file::{CheckpointError, FileStore};
+
+/// The form that this version writes and the only one it reads.
+pub const VERSION: u32 = 1;
+
+/// A pipeline's durable state.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Checkpoint {
+    /// [`VERSION`].
+    pub version: u32,
+    /// The pipeline that it belongs to.
+    pub pipeline: String,
+    /// Every change before this place is acknowledged, or its table parked.
+    pub position: LogPosition,
+    /// The tables that were ever opened.
+    #[serde(with = "tables_as_list")]
+    pub tables: BTreeMap<TableId, TableState>,
+}
+
+/// A table that was opened.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TableState {
+    /// The columns that the target was made for.
+    pub layout: TableLayout,
+    /// Changes of transactions that begin before it are not sent: what they did is in the snapshot.
+    pub floor: TxnStart,
+    /// How far the table has come.
+    pub phase: Phase,
+}
+
+/// How far a table has come.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "phase", rename_all = "snake_case")]
+pub enum Phase {
+    /// Being copied, beside the stream.
+    Snapshot(SnapshotState),
+    /// Copied; the stream alone keeps it equal.
+    Streaming,
+    /// Not followed any more; a person has to decide.
+    Parked {
+        /// Why, and the cure.
+        cause: String,
+        /// The transaction at which it ended.
+        at: String,
+    },
+}
+
+/// A table's snapshot under way.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SnapshotState {
+    /// The low watermark: every transaction that begins before it is visible to a SELECT on a server
+    /// that has executed `seen`. Never taken again.
+    pub low: TxnStart,
+    /// The transactions that a chunk's server must have executed; `None` without GTIDs.
+    pub seen: Option<GtidSet>,
+    /// Chunks that were planned and are not acknowledged, in key order.
+    pub open: Vec<Chunk>,
+    /// Keys up to here are planned: acknowledged unless in `open`. `None`: none.
+    pub planned_to: Option<Bound>,
+    /// Whether the last chunk is planned.
+    pub planned_all: bool,
+    /// Rows acknowledged.
+    pub rows: u64,
+    /// Chunks acknowledged.
+    pub chunks: u64,
+}
+
+impl SnapshotState {
+    /// A snapshot of which nothing is done yet.
+    pub fn new(low: TxnStart, seen: Option<GtidSet>) -> SnapshotState {
+        SnapshotState { low, seen, open: Vec::new(), planned_to: None, planned_all: false, rows: 0, chunks: 0 }
+    }
+
+    /// Notes that a chunk was planned, which must begin where the last one ended.
+    pub fn planned(&mut self, chunk: Chunk) {
+        match &chunk.upper {
+            Some(upper) => self.planned_to = Some(upper.clone()),
+            None => self.planned_all = true,
+        }
+        self.open.push(chunk);
+    }
+
+    /// Notes that every row of a chunk is acknowledged.
+    pub fn acknowledged(&mut self, chunk: &Chunk, rows: u64) {
+        let before = self.open.len();
+        self.open.retain(|open| open != chunk);
+        if self.open.len() < before {
+            self.rows += rows;
+            self.chunks += 1;
+        }
+    }
+
+    /// Whether every row is acknowledged.
+    pub fn is_done(&self) -> bool {
+        self.planned_all && self.open.is_empty()
+    }
+}
+
+impl Checkpoint {
+    /// The state of a pipeline that has sent nothing.
+    pub fn new(pipeline: &str, position: LogPosition) -> Checkpoint {
+        Checkpoint { version: VERSION, pipeline: pipeline.to_owned(), position, tables: BTreeMap::new() }
+    }
+}
+
+/// JSON keys are strings and table names hold points: tables are a list of pairs.
+mod tables_as_list {
+    use std::collections::BTreeMap;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::TableState;
+    use crate::event::TableId;
+
+    #[derive(Serialize)]
+    struct Written<'a> {
+        table: &'a TableId,
+        #[serde(flatten)]
+        state: &'a TableState,
+    }
+
+    #[derive(Deserialize)]
+    struct Read {
+        table: TableId,
+        #[serde(flatten)]
+        state: TableState,
+    }
+
+    pub(super) fn serialize<S: Serializer>(
+        tables: &BTreeMap<TableId, TableState>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        tables.iter().map(|(table, state)| Written { table, state }).collect::<Vec<_>>().serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<BTreeMap<TableId, TableState>, D::Error> {
+        Ok(Vec::<Read>::deserialize(deserializer)?.into_iter().map(|read| (read.table, read.state)).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{BinlogCoord, Epoch};
+
+    fn chunk(lower: Option<&str>, upper: Option<&str>) -> Chunk {
+        let bound = |text: &str| Bound(vec![text.to_owned()]);
+        Chunk { lower: lower.map(bound), upper: upper.map(bound) }
+    }
+
+    #[test]
+    fn a_snapshot_is_done_when_every_planned_chunk_is_acknowledged_in_any_order() {
+        let low = TxnStart { epoch: Epoch(1), coord: BinlogCoord::file_start(1) };
+        let mut state = SnapshotState::new(low, None);
+        let (first, last) = (chunk(None, Some("5")), chunk(Some("5"), None));
+        state.planned(first.clone());
+        state.planned(last.clone());
+        assert_eq!(state.planned_to, Some(Bound(vec!["5".to_owned()])));
+        state.acknowledged(&last, 2);
+        assert!(!state.is_done());
+        state.acknowledged(&first, 5);
+        state.acknowledged(&first, 5);
+        assert!(state.is_done());
+        assert_eq!((state.rows, state.chunks), (7, 2));
+    }
+}
