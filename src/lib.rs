@@ -6,7 +6,7 @@
 //! | layer | modules | knows |
 //! | --- | --- | --- |
 //! | vocabulary | [`event`], [`fault`], [`clock`], [`task`], [`failpoint`], [`config`] | nothing above |
-//! | ends | [`checkpoint`], [`sink`] | the vocabulary; never each other |
+//! | ends | [`source`], [`checkpoint`], [`sink`] | the vocabulary; never each other |
 //!
 //! Invariants that every module may lean on and must keep:
 //!
@@ -22,5 +22,7 @@ pub mod config;
 pub mod event;
 pub mod failpoint;
 pub mod fault;
+pub mod pipeline;
 pub mod sink;
+pub mod source;
 pub mod task;

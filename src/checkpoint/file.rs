@@ -97,14 +97,22 @@ impl FileStore {
     pub fn open(directory: &Path, pipeline: &str) -> Result<FileStore, CheckpointError> {
         std::fs::create_dir_all(directory).map_err(|source| io("create", directory, source))?;
         let path = directory.join(format!("{pipeline}.lock"));
-        let options = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+        let options = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path);
         let lock = options.map_err(|source| io("lock", &path, source))?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(CheckpointError::InUse { path }),
             Err(TryLockError::Error(source)) => return Err(io("lock", &path, source)),
         }
-        Ok(FileStore { directory: directory.to_owned(), pipeline: pipeline.to_owned(), _lock: lock })
+        Ok(FileStore {
+            directory: directory.to_owned(),
+            pipeline: pipeline.to_owned(),
+            _lock: lock,
+        })
     }
 
     /// The checkpoint's file.
@@ -132,9 +140,14 @@ impl FileStore {
     /// # Errors
     /// [`CheckpointError::Io`].
     pub fn save(&self, checkpoint: &Checkpoint) -> Result<(), CheckpointError> {
-        let (path, temporary) = (self.path(), self.directory.join(format!("{}.json.new", self.pipeline)));
-        let text = serde_json::to_vec_pretty(checkpoint)
-            .map_err(|error| CheckpointError::Malformed { path: path.clone(), reason: error.to_string() })?;
+        let (path, temporary) = (
+            self.path(),
+            self.directory.join(format!("{}.json.new", self.pipeline)),
+        );
+        let text = serde_json::to_vec_pretty(checkpoint).map_err(|error| CheckpointError::Malformed {
+            path: path.clone(),
+            reason: error.to_string(),
+        })?;
         failpoint::hit(failpoint::CHECKPOINT_BEFORE_WRITE);
         let write = || {
             let mut file = File::create(&temporary)?;
@@ -152,23 +165,40 @@ impl FileStore {
 }
 
 fn parse(path: &Path, pipeline: &str, bytes: &[u8]) -> Result<Checkpoint, CheckpointError> {
-    let malformed = |reason: String| CheckpointError::Malformed { path: path.to_owned(), reason };
+    let malformed = |reason: String| CheckpointError::Malformed {
+        path: path.to_owned(),
+        reason,
+    };
     // The version first: a newer form need not fit this version's fields.
-    let value: serde_json::Value = serde_json::from_slice(bytes).map_err(|error| malformed(error.to_string()))?;
+    let value: serde_json::Value =
+        serde_json::from_slice(bytes).map_err(|error| malformed(error.to_string()))?;
     match value.get("version").and_then(serde_json::Value::as_u64) {
         Some(found) if found == u64::from(VERSION) => {}
-        Some(found) => return Err(CheckpointError::Version { path: path.to_owned(), found }),
+        Some(found) => {
+            return Err(CheckpointError::Version {
+                path: path.to_owned(),
+                found,
+            });
+        }
         None => return Err(malformed("it has no version".to_owned())),
     }
-    let checkpoint: Checkpoint = serde_json::from_value(value).map_err(|error| malformed(error.to_string()))?;
+    let checkpoint: Checkpoint =
+        serde_json::from_value(value).map_err(|error| malformed(error.to_string()))?;
     if checkpoint.pipeline != pipeline {
-        return Err(CheckpointError::Pipeline { path: path.to_owned(), found: checkpoint.pipeline });
+        return Err(CheckpointError::Pipeline {
+            path: path.to_owned(),
+            found: checkpoint.pipeline,
+        });
     }
     Ok(checkpoint)
 }
 
 fn io(action: &'static str, path: &Path, source: std::io::Error) -> CheckpointError {
-    CheckpointError::Io { action, path: path.to_owned(), source }
+    CheckpointError::Io {
+        action,
+        path: path.to_owned(),
+        source,
+    }
 }
 
 #[cfg(test)]
@@ -178,25 +208,50 @@ mod tests {
     use crate::event::{BinlogCoord, Chunk, Epoch, LastEvent, LogPosition, TableId, TableLayout, TxnStart};
 
     fn sample() -> Checkpoint {
-        let next = TxnStart { epoch: Epoch(7), coord: BinlogCoord { file: 3, offset: 197 } };
+        let next = TxnStart {
+            epoch: Epoch(7),
+            coord: BinlogCoord { file: 3, offset: 197 },
+        };
         let position = LogPosition {
             server: "s".into(),
             file_name: "binlog.000003".into(),
             file_born: 1_700_000_000,
             next,
             gtids: Some("3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5:t:2".parse().unwrap()),
-            last_event: Some(LastEvent { start: next.coord, crc: u32::MAX }),
+            last_event: Some(LastEvent {
+                start: next.coord,
+                crc: u32::MAX,
+            }),
         };
         let mut checkpoint = Checkpoint::new("shop", position);
         let mut snapshot = SnapshotState::new(next, None);
-        snapshot.planned(Chunk { lower: None, upper: None });
+        snapshot.planned(Chunk {
+            lower: None,
+            upper: None,
+        });
         for (name, phase) in [
             ("a.b", Phase::Streaming),
             ("c", Phase::Snapshot(snapshot)),
-            ("d", Phase::Parked { cause: "x".into(), at: "y".into() }),
+            (
+                "d",
+                Phase::Parked {
+                    cause: "x".into(),
+                    at: "y".into(),
+                },
+            ),
         ] {
-            let layout = TableLayout { table: TableId::new("shop", name), columns: vec![] };
-            checkpoint.tables.insert(layout.table.clone(), TableState { layout, floor: next, phase });
+            let layout = TableLayout {
+                table: TableId::new("shop", name),
+                columns: vec![],
+            };
+            checkpoint.tables.insert(
+                layout.table.clone(),
+                TableState {
+                    layout,
+                    floor: next,
+                    phase,
+                },
+            );
         }
         checkpoint
     }
@@ -227,7 +282,10 @@ mod tests {
         let store = FileStore::open(folder.path(), "shop").unwrap();
         std::fs::write(store.path(), r#"{"version": 2, "anything": []}"#).unwrap();
         let error = store.load().unwrap_err();
-        assert!(matches!(error, CheckpointError::Version { found: 2, .. }), "{error}");
+        assert!(
+            matches!(error, CheckpointError::Version { found: 2, .. }),
+            "{error}"
+        );
     }
 
     #[test]
@@ -237,9 +295,15 @@ mod tests {
         let mut other = sample();
         other.pipeline = "toys".to_owned();
         store.save(&other).unwrap();
-        assert!(matches!(store.load().unwrap_err(), CheckpointError::Pipeline { .. }));
+        assert!(matches!(
+            store.load().unwrap_err(),
+            CheckpointError::Pipeline { .. }
+        ));
         let text = std::fs::read(store.path()).unwrap();
         std::fs::write(store.path(), &text[..text.len() / 2]).unwrap();
-        assert!(matches!(store.load().unwrap_err(), CheckpointError::Malformed { .. }));
+        assert!(matches!(
+            store.load().unwrap_err(),
+            CheckpointError::Malformed { .. }
+        ));
     }
 }

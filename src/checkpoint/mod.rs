@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::{Bound, Chunk, GtidSet, LogPosition, TableId, TableLayout, TxnStart};
+use crate::event::{Bound, Chunk, Epoch, GtidSet, LogPosition, TableId, TableLayout, TxnStart};
 
 mod file;
 
@@ -21,6 +21,8 @@ pub struct Checkpoint {
     pub version: u32,
     /// The pipeline that it belongs to.
     pub pipeline: String,
+    /// The highest epoch that a row may carry already.
+    pub epoch: Epoch,
     /// Every change before this place is acknowledged, or its table parked.
     pub position: LogPosition,
     /// The tables that were ever opened.
@@ -43,6 +45,8 @@ pub struct TableState {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "phase", rename_all = "snake_case")]
 pub enum Phase {
+    /// Followed since its floor; its low watermark is not known yet.
+    Opening,
     /// Being copied, beside the stream.
     Snapshot(SnapshotState),
     /// Copied; the stream alone keeps it equal.
@@ -79,7 +83,15 @@ pub struct SnapshotState {
 impl SnapshotState {
     /// A snapshot of which nothing is done yet.
     pub fn new(low: TxnStart, seen: Option<GtidSet>) -> SnapshotState {
-        SnapshotState { low, seen, open: Vec::new(), planned_to: None, planned_all: false, rows: 0, chunks: 0 }
+        SnapshotState {
+            low,
+            seen,
+            open: Vec::new(),
+            planned_to: None,
+            planned_all: false,
+            rows: 0,
+            chunks: 0,
+        }
     }
 
     /// Notes that a chunk was planned, which must begin where the last one ended.
@@ -110,7 +122,14 @@ impl SnapshotState {
 impl Checkpoint {
     /// The state of a pipeline that has sent nothing.
     pub fn new(pipeline: &str, position: LogPosition) -> Checkpoint {
-        Checkpoint { version: VERSION, pipeline: pipeline.to_owned(), position, tables: BTreeMap::new() }
+        let epoch = position.next.epoch;
+        Checkpoint {
+            version: VERSION,
+            pipeline: pipeline.to_owned(),
+            epoch,
+            position,
+            tables: BTreeMap::new(),
+        }
     }
 }
 
@@ -141,29 +160,42 @@ mod tables_as_list {
         tables: &BTreeMap<TableId, TableState>,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
-        tables.iter().map(|(table, state)| Written { table, state }).collect::<Vec<_>>().serialize(serializer)
+        tables
+            .iter()
+            .map(|(table, state)| Written { table, state })
+            .collect::<Vec<_>>()
+            .serialize(serializer)
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<BTreeMap<TableId, TableState>, D::Error> {
-        Ok(Vec::<Read>::deserialize(deserializer)?.into_iter().map(|read| (read.table, read.state)).collect())
+        Ok(Vec::<Read>::deserialize(deserializer)?
+            .into_iter()
+            .map(|read| (read.table, read.state))
+            .collect())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{BinlogCoord, Epoch};
+    use crate::event::BinlogCoord;
 
     fn chunk(lower: Option<&str>, upper: Option<&str>) -> Chunk {
         let bound = |text: &str| Bound(vec![text.to_owned()]);
-        Chunk { lower: lower.map(bound), upper: upper.map(bound) }
+        Chunk {
+            lower: lower.map(bound),
+            upper: upper.map(bound),
+        }
     }
 
     #[test]
     fn a_snapshot_is_done_when_every_planned_chunk_is_acknowledged_in_any_order() {
-        let low = TxnStart { epoch: Epoch(1), coord: BinlogCoord::file_start(1) };
+        let low = TxnStart {
+            epoch: Epoch(1),
+            coord: BinlogCoord::file_start(1),
+        };
         let mut state = SnapshotState::new(low, None);
         let (first, last) = (chunk(None, Some("5")), chunk(Some("5"), None));
         state.planned(first.clone());

@@ -1,0 +1,113 @@
+//! What the pipeline asks of a source. A position enters a source once, at [`Source::open`]; nothing
+//! goes back to it afterwards.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+
+use crate::event::{Chunk, Epoch, GtidSet, Item, LogPosition, RowChanges, TableId, TableLayout, TxnStart};
+use crate::fault::Classify;
+
+/// A future that a source hands out.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// What a source failed with; [`Classify::fault`] decides what follows.
+pub type SourceError = Box<dyn Classify + Send + Sync>;
+
+/// A reader of the log, opened at a position.
+pub struct Opened {
+    /// Where it begins: the position asked for, in the coordinates of the log that is being read. Its
+    /// epoch must be durable before any row that follows is sent.
+    pub position: LogPosition,
+    /// The log from there on.
+    pub items: Box<dyn ItemStream>,
+}
+
+impl fmt::Debug for Opened {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Opened")
+            .field("position", &self.position)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The log, item by item.
+pub trait ItemStream: Send {
+    /// The next item; waits for the server. Not safe to call again after it failed.
+    fn next(&mut self) -> BoxFuture<'_, Result<Item, SourceError>>;
+}
+
+/// A running read of one chunk.
+pub trait ChunkRows: Send {
+    /// The next rows, a bounded number of them; `None` after the last.
+    fn next(&mut self) -> BoxFuture<'_, Result<Option<RowChanges>, SourceError>>;
+}
+
+/// What a chunk is read for.
+#[derive(Debug, Clone)]
+pub struct ChunkRead {
+    /// The layout that the table must have, before and after.
+    pub layout: TableLayout,
+    /// The keys.
+    pub chunk: Chunk,
+    /// The low watermark that numbers the rows.
+    pub low: TxnStart,
+    /// Transactions that the server must have executed.
+    pub seen: Option<GtidSet>,
+}
+
+/// A table's size as the server estimates it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Estimate {
+    /// Rows.
+    pub rows: u64,
+    /// Bytes of data.
+    pub bytes: u64,
+}
+
+/// A database that is copied and followed.
+pub trait Source: fmt::Debug + Send + Sync {
+    /// The captured tables as they are now.
+    fn tables(&self) -> BoxFuture<'_, Result<Vec<TableLayout>, SourceError>>;
+
+    /// Opens the log at `from`, or at the present without one. `last` is the highest epoch that was
+    /// ever durable; where the log cannot be proven to be the one that `from` was taken in, the
+    /// position comes back with a higher one.
+    fn open(&self, from: Option<LogPosition>, last: Epoch) -> BoxFuture<'_, Result<Opened, SourceError>>;
+
+    /// A low watermark for a table, at or after `floor`: every transaction that begins before it is
+    /// visible to reads that begin from now on, on servers that have executed `seen`.
+    fn watermark<'a>(
+        &'a self,
+        table: &'a TableId,
+        floor: &'a LogPosition,
+    ) -> BoxFuture<'a, Result<TxnStart, SourceError>>;
+
+    /// The chunk that begins after `after`; with `upper: None` it is the last one.
+    fn plan<'a>(
+        &'a self,
+        layout: &'a TableLayout,
+        after: Option<&'a crate::event::Bound>,
+    ) -> BoxFuture<'a, Result<Chunk, SourceError>>;
+
+    /// Begins to read a chunk.
+    fn read(&self, read: ChunkRead) -> BoxFuture<'_, Result<Box<dyn ChunkRows>, SourceError>>;
+
+    /// The table's size.
+    fn estimate<'a>(&'a self, table: &'a TableId) -> BoxFuture<'a, Result<Estimate, SourceError>>;
+}
+
+/// The rows of a snapshot batch, for accounting.
+pub fn image_bytes(changes: &RowChanges) -> usize {
+    use crate::event::Op;
+    let size = |at: &crate::event::RowRef| usize::try_from(at.len).unwrap_or(usize::MAX);
+    changes
+        .changes
+        .iter()
+        .map(|change| match &change.op {
+            Op::Insert { after } => size(after),
+            Op::Update { before, after, .. } => size(before) + size(after),
+            Op::Delete { before } => size(before),
+        })
+        .sum()
+}
