@@ -5,7 +5,7 @@
 //!
 //! | layer | modules | knows |
 //! | --- | --- | --- |
-//! | vocabulary | [`event`], [`fault`], [`clock`], [`task`], [`failpoint`], [`config`] | nothing above |
+//! | vocabulary | [`event`], [`fault`], [`clock`], [`task`], [`failpoint`], [`config`], [`status`] | nothing above |
 //! | ends | [`source`], [`checkpoint`], [`sink`] | the vocabulary; never each other |
 //!
 //! Invariants that every module may lean on and must keep:
@@ -25,4 +25,5 @@ pub mod fault;
 pub mod pipeline;
 pub mod sink;
 pub mod source;
+pub mod status;
 pub mod task;

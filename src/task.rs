@@ -21,6 +21,7 @@ pub struct Panicked {
 pub struct Task<T> {
     name: &'static str,
     handle: JoinHandle<T>,
+    end: Option<Result<T, JoinError>>,
 }
 
 /// Starts a task under a name that its log lines carry.
@@ -34,6 +35,20 @@ where
     Task {
         name,
         handle: tokio::spawn(future.instrument(span)),
+        end: None,
+    }
+}
+
+/// Starts work that blocks its thread, on a thread of its own kind.
+pub fn blocking<F, T>(name: &'static str, work: F) -> Task<T>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    Task {
+        name,
+        handle: tokio::task::spawn_blocking(work),
+        end: None,
     }
 }
 
@@ -46,6 +61,13 @@ impl<T> Task<T> {
         (&mut self.handle)
             .await
             .map_err(|error| panicked(self.name, error))
+    }
+
+    /// Waits for the task's end without taking its result.
+    pub async fn finished(&mut self) {
+        if self.end.is_none() {
+            self.end = Some((&mut self.handle).await);
+        }
     }
 
     /// Whether the task has ended, in whatever way.

@@ -68,6 +68,10 @@ pub type Pending = BoxFuture<'static, Result<Durable, SinkError>>;
 
 /// A target.
 pub trait Sink: fmt::Debug + Send + Sync {
+    /// Looks at the table's target without changing anything: never answers [`Prepared::Created`], and
+    /// answers [`Prepared::Empty`] also where there is none.
+    fn inspect<'a>(&'a self, layout: &'a TableLayout) -> BoxFuture<'a, Result<Prepared, SinkError>>;
+
     /// Makes sure that the table's target exists and fits the layout; creates what is missing.
     fn prepare<'a>(&'a self, layout: &'a TableLayout) -> BoxFuture<'a, Result<Prepared, SinkError>>;
 

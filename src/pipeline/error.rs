@@ -1,0 +1,73 @@
+//! What ends a pipeline.
+
+use crate::checkpoint::CheckpointError;
+use crate::event::TableId;
+use crate::fault::{Classify, Fault, chain};
+use crate::sink::SinkError;
+use crate::source::SourceError;
+use crate::task::Panicked;
+
+/// Why a pipeline stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum PipelineError {
+    /// The source failed for good.
+    #[error("{}", chain(&**.0))]
+    Source(SourceError),
+    /// The target failed for good.
+    #[error("{}", chain(&**.0))]
+    Sink(SinkError),
+    /// Durable state could not be read or written.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// A part of the pipeline ended by a programming error.
+    #[error(transparent)]
+    Panicked(#[from] Panicked),
+    /// A part of the pipeline that others wait for is gone.
+    #[error("the pipeline's {0} ended unexpectedly")]
+    Gone(&'static str),
+    /// Target tables hold rows that no checkpoint knows of.
+    #[error("target tables hold rows already, and there is no checkpoint that says which: {}", list(.0))]
+    NotEmpty(Vec<TableId>),
+    /// Nothing to copy.
+    #[error("no table of the source matches the configured patterns")]
+    NoTables,
+}
+
+fn list(tables: &[TableId]) -> String {
+    tables
+        .iter()
+        .map(TableId::to_string)
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+impl Classify for PipelineError {
+    fn fault(&self) -> Fault {
+        match self {
+            PipelineError::Source(error) => error.fault(),
+            PipelineError::Sink(error) => error.fault(),
+            PipelineError::Checkpoint(error) => error.fault(),
+            PipelineError::Panicked(_)
+            | PipelineError::Gone(_)
+            | PipelineError::NotEmpty(_)
+            | PipelineError::NoTables => Fault::Fatal,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            PipelineError::Source(error) => error.hint(),
+            PipelineError::Sink(error) => error.hint(),
+            PipelineError::Checkpoint(error) => error.hint(),
+            PipelineError::Panicked(_) | PipelineError::Gone(_) => {
+                Some("report this with the log; a restart goes on from the last checkpoint".to_owned())
+            }
+            PipelineError::NotEmpty(_) => Some(
+                "restore the checkpoint that belongs to them, or drop these target tables, or name others in sink.bigquery.dataset or sink.bigquery.table".to_owned(),
+            ),
+            PipelineError::NoTables => {
+                Some("correct sources[0].mysql.tables, or create the tables first".to_owned())
+            }
+        }
+    }
+}

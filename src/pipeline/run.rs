@@ -1,0 +1,318 @@
+//! Starts the tasks of a pipeline and stops them all when one ends.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use super::error::PipelineError;
+use super::follow::{Follow, OpenRequest, Opening};
+use super::keeper::{InFlight, Keeper, Message, Shared};
+use super::routes::Routes;
+use super::snapshot::{self, Copying};
+use crate::checkpoint::{Checkpoint, FileStore, Phase, TableState};
+use crate::clock::Clock;
+use crate::event::{Epoch, LogPosition, TableId, TableLayout};
+use crate::failpoint;
+use crate::sink::{Prepared, Sink};
+use crate::source::{Opened, Source};
+use crate::status::Status;
+use crate::task::{self, Task};
+
+/// Messages that wait for the keeper: small ones; rows are bounded by the target's own bounds.
+const MESSAGES: usize = 256;
+
+/// What a pipeline is made of.
+#[derive(Debug, Clone)]
+pub struct Parts {
+    /// Where from.
+    pub source: Arc<dyn Source>,
+    /// Where to.
+    pub sink: Arc<dyn Sink>,
+    /// What outlives the process.
+    pub store: Arc<FileStore>,
+    /// What the outside is told.
+    pub status: Arc<Status>,
+    /// Time.
+    pub clock: Clock,
+}
+
+/// How a pipeline runs.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The pipeline's name.
+    pub pipeline: String,
+    /// Whether tables are copied before they are followed.
+    pub copy: bool,
+    /// Chunks read at the same time.
+    pub parallelism: usize,
+    /// Whether to end when every table is copied.
+    pub until_copied: bool,
+}
+
+/// Runs a pipeline until `stop`, or until every table is copied if the plan says so.
+///
+/// # Errors
+/// Whatever it cannot recover from; acknowledged work is in the checkpoint either way.
+pub async fn run(parts: Parts, plan: Plan, stop: CancellationToken) -> Result<(), PipelineError> {
+    let loaded = parts.store.load()?;
+    let layouts = parts.source.tables().await.map_err(PipelineError::Source)?;
+    if layouts.is_empty() {
+        return Err(PipelineError::NoTables);
+    }
+    let known = loaded
+        .as_ref()
+        .map(|checkpoint| checkpoint.tables.clone())
+        .unwrap_or_default();
+    let fresh = prepare(&parts, &known, &layouts).await?;
+    let (from, last) = match &loaded {
+        Some(checkpoint) => (Some(checkpoint.position.clone()), checkpoint.epoch),
+        None => (None, Epoch(0)),
+    };
+    let opened = parts
+        .source
+        .open(from, last)
+        .await
+        .map_err(PipelineError::Source)?;
+    let checkpoint = match loaded {
+        Some(mut checkpoint) => {
+            checkpoint.epoch = checkpoint.epoch.max(opened.position.next.epoch);
+            checkpoint.position = opened.position.clone();
+            checkpoint
+        }
+        None => Checkpoint::new(&plan.pipeline, opened.position.clone()),
+    };
+    Running::start(parts, plan, checkpoint, opened, &stop)
+        .drive(known, fresh, stop)
+        .await
+}
+
+/// Makes sure that every new table has a target of its own, before anything is written.
+async fn prepare(
+    parts: &Parts,
+    known: &BTreeMap<TableId, TableState>,
+    layouts: &[TableLayout],
+) -> Result<Vec<TableLayout>, PipelineError> {
+    let fresh: Vec<TableLayout> = layouts
+        .iter()
+        .filter(|layout| !known.contains_key(&layout.table))
+        .cloned()
+        .collect();
+    let mut occupied = Vec::new();
+    for layout in &fresh {
+        if parts.sink.inspect(layout).await.map_err(PipelineError::Sink)? == Prepared::NotEmpty {
+            occupied.push(layout.table.clone());
+        }
+    }
+    if !occupied.is_empty() {
+        return Err(PipelineError::NotEmpty(occupied));
+    }
+    let followed = known
+        .values()
+        .filter(|state| !matches!(state.phase, Phase::Parked { .. }));
+    for layout in fresh.iter().chain(followed.map(|state| &state.layout)) {
+        if parts.sink.prepare(layout).await.map_err(PipelineError::Sink)? == Prepared::Created {
+            tracing::info!(table = %layout.table, "target table created");
+            failpoint::hit(failpoint::TABLE_CREATED);
+        }
+    }
+    Ok(fresh)
+}
+
+/// The tasks of a pipeline.
+struct Running {
+    parts: Parts,
+    plan: Plan,
+    shared: Shared,
+    messages: mpsc::Sender<Message>,
+    opens: mpsc::Sender<OpenRequest>,
+    keeper: Task<Result<Checkpoint, PipelineError>>,
+    follow: Task<Result<(), PipelineError>>,
+    /// Ends the readers; the keeper ends after them.
+    halt: CancellationToken,
+    halt_keeper: CancellationToken,
+    position: LogPosition,
+}
+
+impl Running {
+    fn start(
+        parts: Parts,
+        plan: Plan,
+        checkpoint: Checkpoint,
+        opened: Opened,
+        stop: &CancellationToken,
+    ) -> Running {
+        let shared = Shared {
+            routes: Arc::new(Routes::default()),
+            in_flight: Arc::new(InFlight::default()),
+            status: Arc::clone(&parts.status),
+            clock: parts.clock.clone(),
+        };
+        for (table, state) in &checkpoint.tables {
+            shared.status.table(table);
+            match &state.phase {
+                Phase::Parked { cause, .. } => {
+                    tracing::error!(%table, cause, "table is parked: it is not followed");
+                    shared.routes.park(table);
+                    shared.status.parked(table, cause);
+                }
+                Phase::Streaming => {
+                    shared.routes.open(Arc::new(state.layout.clone()), state.floor);
+                    shared.status.streaming(table);
+                }
+                Phase::Opening | Phase::Snapshot(_) => {
+                    shared.routes.open(Arc::new(state.layout.clone()), state.floor);
+                }
+            }
+        }
+        let (messages, inbox) = mpsc::channel(MESSAGES);
+        let (opens, requests) = mpsc::channel(1);
+        let (halt, halt_keeper) = (stop.child_token(), CancellationToken::new());
+        let keeper = Keeper::new(checkpoint, Arc::clone(&parts.store), &shared);
+        let keeper = task::spawn("keeper", keeper.run(inbox, halt_keeper.clone()));
+        let ends = (Arc::clone(&parts.source), Arc::clone(&parts.sink));
+        let position = opened.position;
+        let follow = Follow::new(
+            ends,
+            shared.clone(),
+            messages.clone(),
+            requests,
+            halt.clone(),
+            position.clone(),
+        );
+        let follow = task::spawn("follow", follow.run(opened.items));
+        Running {
+            parts,
+            plan,
+            shared,
+            messages,
+            opens,
+            keeper,
+            follow,
+            halt,
+            halt_keeper,
+            position,
+        }
+    }
+
+    /// Opens and copies what is not copied, then waits for the end.
+    async fn drive(
+        mut self,
+        known: BTreeMap<TableId, TableState>,
+        fresh: Vec<TableLayout>,
+        stop: CancellationToken,
+    ) -> Result<(), PipelineError> {
+        let copying = Copying {
+            source: Arc::clone(&self.parts.source),
+            sink: Arc::clone(&self.parts.sink),
+            keeper: self.messages.clone(),
+            shared: self.shared.clone(),
+            stop: self.halt.clone(),
+            parallelism: self.plan.parallelism,
+        };
+        let opening = match (self.plan.copy, &self.position.gtids) {
+            (false, _) => Opening::Followed,
+            (true, Some(_)) => Opening::Copied,
+            (true, None) => Opening::CopiedLocked,
+        };
+        let copy = copy_all(
+            copying,
+            self.opens.clone(),
+            opening,
+            known,
+            fresh,
+            self.position.clone(),
+        );
+        let mut copy = Some(task::spawn("snapshot", copy));
+        let mut outcome = Ok(());
+        while outcome.is_ok() {
+            let copied = async {
+                match copy.as_mut() {
+                    Some(task) => task.finished().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                () = self.keeper.finished() => break,
+                () = self.follow.finished() => break,
+                () = copied => {
+                    let Some(task) = copy.take() else { continue };
+                    outcome = task.join().await.map_err(PipelineError::from).flatten();
+                    if self.plan.until_copied {
+                        break;
+                    }
+                }
+            }
+        }
+        self.end(copy, outcome).await
+    }
+
+    /// Stops the readers, then the keeper, and reports the first failure.
+    async fn end(
+        self,
+        copy: Option<Task<Result<(), PipelineError>>>,
+        mut outcome: Result<(), PipelineError>,
+    ) -> Result<(), PipelineError> {
+        self.halt.cancel();
+        let followed = self.follow.join().await.map_err(PipelineError::from).flatten();
+        if let Some(copy) = copy {
+            let copied = copy.join().await.map_err(PipelineError::from).flatten();
+            outcome = outcome.and(copied);
+        }
+        drop((self.messages, self.opens));
+        self.halt_keeper.cancel();
+        let kept = self
+            .keeper
+            .join()
+            .await
+            .map_err(PipelineError::from)
+            .flatten()
+            .map(|_checkpoint| ());
+        // The keeper's own failure is the cause of what the others then missed.
+        kept.and(outcome).and(followed)
+    }
+}
+
+/// Opens new tables at a commit boundary and copies all that are not copied.
+async fn copy_all(
+    copying: Copying,
+    opens: mpsc::Sender<OpenRequest>,
+    opening: Opening,
+    known: BTreeMap<TableId, TableState>,
+    fresh: Vec<TableLayout>,
+    mut floor: LogPosition,
+) -> Result<(), PipelineError> {
+    let mut states: Vec<TableState> = known.into_values().collect();
+    if !fresh.is_empty() {
+        for layout in &fresh {
+            copying.shared.routes.close(&layout.table);
+            copying.shared.status.table(&layout.table);
+        }
+        let (reply, opened) = oneshot::channel();
+        let asked = opens
+            .send(OpenRequest {
+                layouts: fresh,
+                opening,
+                reply,
+            })
+            .await
+            .is_ok();
+        let opened = tokio::select! {
+            biased;
+            () = copying.stop.cancelled() => return Ok(()),
+            opened = opened => opened,
+        };
+        let (Ok((new, at)), true) = (opened, asked) else {
+            return Err(PipelineError::Gone("log follower"));
+        };
+        for state in new.iter().filter(|state| state.phase == Phase::Streaming) {
+            copying.shared.status.streaming(&state.layout.table);
+        }
+        states.extend(new);
+        floor = at;
+    }
+    snapshot::copy(copying, states, floor).await
+}

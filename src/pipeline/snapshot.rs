@@ -1,0 +1,358 @@
+//! Copies tables beside the stream. A planner walks each table's key and hands chunks to a few
+//! workers; a chunk counts when the target has acknowledged its rows. What was planned and what was
+//! acknowledged is the keeper's to remember, so a restart reads only what is missing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use super::breaks;
+use super::error::PipelineError;
+use super::follow::delays;
+use super::keeper::{Message, Shared};
+use crate::checkpoint::{Phase, SnapshotState, TableState};
+use crate::event::{Chunk, GtidSet, LogPosition, RowChanges, TableId, TableLayout, TxnStart};
+use crate::failpoint;
+use crate::fault::{Fault, chain};
+use crate::sink::{Batch, Pending, Sink};
+use crate::source::{ChunkRead, Source, SourceError};
+use crate::task;
+
+/// A chunk whose rows are not all handed over within this time is read again: the target remembers
+/// deletes for two days only, so rows must not be much older than their deletes.
+const CHUNK_TIME: Duration = Duration::from_secs(3600);
+/// Deliveries of one chunk that are under way at the same time.
+const CHUNK_DELIVERIES: usize = 4;
+
+/// What copying needs.
+#[derive(Debug, Clone)]
+pub struct Copying {
+    /// Where from.
+    pub source: Arc<dyn Source>,
+    /// Where to.
+    pub sink: Arc<dyn Sink>,
+    /// Who remembers.
+    pub keeper: mpsc::Sender<Message>,
+    /// What the tasks share.
+    pub shared: Shared,
+    /// Ends it.
+    pub stop: CancellationToken,
+    /// Chunks read at the same time.
+    pub parallelism: usize,
+}
+
+/// One chunk to copy.
+#[derive(Debug, Clone)]
+struct Work {
+    layout: Arc<TableLayout>,
+    chunk: Chunk,
+    low: TxnStart,
+    seen: Option<GtidSet>,
+}
+
+/// How an attempt ended that did not succeed.
+enum Failed {
+    /// The pipeline stops.
+    Stopped,
+    /// This table cannot be copied.
+    Table(String),
+    /// Nothing can.
+    Pipeline(PipelineError),
+}
+
+impl From<PipelineError> for Failed {
+    fn from(error: PipelineError) -> Failed {
+        Failed::Pipeline(error)
+    }
+}
+
+/// Copies every table whose state says that it is not copied. Ends when all are, or when stopped.
+///
+/// # Errors
+/// What the source or the target cannot recover from.
+pub async fn copy(
+    mut copying: Copying,
+    tables: Vec<TableState>,
+    floor: LogPosition,
+) -> Result<(), PipelineError> {
+    // A worker that fails ends the others and the planner.
+    copying.stop = copying.stop.child_token();
+    let (sender, receiver) = mpsc::channel(copying.parallelism.max(1));
+    let receiver = Arc::new(Mutex::new(receiver));
+    let workers: Vec<_> = (0..copying.parallelism.max(1))
+        .map(|_| task::spawn("snapshot worker", work(copying.clone(), Arc::clone(&receiver))))
+        .collect();
+    drop(receiver);
+    let planned = plan_all(&copying, tables, floor, sender).await;
+    for worker in workers {
+        worker.join().await??;
+    }
+    planned
+}
+
+async fn plan_all(
+    copying: &Copying,
+    tables: Vec<TableState>,
+    floor: LogPosition,
+    sender: mpsc::Sender<Work>,
+) -> Result<(), PipelineError> {
+    for state in tables {
+        let table = state.layout.table.clone();
+        match plan_table(copying, state, &floor, &sender).await {
+            Ok(()) => {}
+            Err(Failed::Stopped) => return Ok(()),
+            Err(Failed::Table(cause)) => copying.park(&table, cause).await?,
+            Err(Failed::Pipeline(error)) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Hands out a table's chunks: first those that an earlier run left open, then new ones.
+async fn plan_table(
+    copying: &Copying,
+    state: TableState,
+    floor: &LogPosition,
+    sender: &mpsc::Sender<Work>,
+) -> Result<(), Failed> {
+    let table = state.layout.table.clone();
+    let layout = Arc::new(state.layout);
+    let snapshot = match state.phase {
+        Phase::Snapshot(snapshot) => snapshot,
+        Phase::Opening => copying.watermark(&table, floor).await?,
+        Phase::Streaming | Phase::Parked { .. } => return Ok(()),
+    };
+    failpoint::hit(failpoint::WATERMARK_DURABLE);
+    tracing::info!(%table, low = %snapshot.low, open_chunks = snapshot.open.len(), "snapshot begins");
+    let estimate = copying
+        .again("estimate", || copying.source.estimate(&table))
+        .await?;
+    copying
+        .shared
+        .status
+        .snapshot_begins(&table, estimate.rows, snapshot.rows, snapshot.chunks);
+    let work = |chunk: Chunk| Work {
+        layout: Arc::clone(&layout),
+        chunk,
+        low: snapshot.low,
+        seen: snapshot.seen.clone(),
+    };
+    for chunk in &snapshot.open {
+        copying.hand_out(sender, work(chunk.clone())).await?;
+    }
+    let (mut after, mut all) = (snapshot.planned_to.clone(), snapshot.planned_all);
+    while !all && !copying.shared.routes.is_parked(&table) {
+        let chunk = copying
+            .again("plan", || copying.source.plan(&layout, after.as_ref()))
+            .await?;
+        all = chunk.upper.is_none();
+        after.clone_from(&chunk.upper);
+        copying
+            .tell(Message::Planned(table.clone(), chunk.clone()))
+            .await?;
+        copying.hand_out(sender, work(chunk)).await?;
+    }
+    Ok(())
+}
+
+/// Takes chunks until there are none; a failure ends all who copy.
+async fn work(copying: Copying, queue: Arc<Mutex<mpsc::Receiver<Work>>>) -> Result<(), PipelineError> {
+    let end = work_off(&copying, queue).await;
+    if end.is_err() {
+        copying.stop.cancel();
+    }
+    end
+}
+
+async fn work_off(copying: &Copying, queue: Arc<Mutex<mpsc::Receiver<Work>>>) -> Result<(), PipelineError> {
+    loop {
+        let next = tokio::select! {
+            biased;
+            () = copying.stop.cancelled() => None,
+            next = async { queue.lock().await.recv().await } => next,
+        };
+        let Some(work) = next else { return Ok(()) };
+        let table = work.layout.table.clone();
+        match copying.chunk(&work).await {
+            Ok(rows) => {
+                failpoint::hit(failpoint::CHUNK_ACKNOWLEDGED);
+                copying.tell(Message::Chunk(table, work.chunk, rows)).await?;
+            }
+            Err(Failed::Stopped) => return Ok(()),
+            Err(Failed::Table(cause)) => copying.park(&table, cause).await?,
+            Err(Failed::Pipeline(error)) => return Err(error),
+        }
+    }
+}
+
+impl Copying {
+    /// Copies one chunk, as often as it takes. Returns its rows.
+    async fn chunk(&self, work: &Work) -> Result<u64, Failed> {
+        let mut delays = delays();
+        loop {
+            if self.shared.routes.is_parked(&work.layout.table) {
+                return Err(Failed::Stopped);
+            }
+            let attempt = tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return Err(Failed::Stopped),
+                attempt = self.attempt(work) => attempt,
+            };
+            match attempt {
+                Ok(Some(rows)) => return Ok(rows),
+                Ok(None) => {
+                    tracing::warn!(table = %work.layout.table, "chunk took too long, reading it again")
+                }
+                Err(Attempt::Source(error)) => self.wait("read", error, &mut delays).await?,
+                Err(Attempt::Failed(failed)) => return Err(failed),
+            }
+        }
+    }
+
+    /// Reads a chunk once and sees its rows acknowledged; `None` if it took too long.
+    async fn attempt(&self, work: &Work) -> Result<Option<u64>, Attempt> {
+        let read = ChunkRead {
+            layout: (*work.layout).clone(),
+            chunk: work.chunk.clone(),
+            low: work.low,
+            seen: work.seen.clone(),
+        };
+        let began = self.shared.clock.now();
+        let mut rows = self.source.read(read).await.map_err(Attempt::Source)?;
+        let mut pending = std::collections::VecDeque::new();
+        let mut count = 0;
+        while let Some(changes) = rows.next().await.map_err(Attempt::Source)? {
+            if self.shared.clock.now().duration_since(began) > CHUNK_TIME {
+                return Ok(None);
+            }
+            count += u64::try_from(changes.changes.len()).unwrap_or(u64::MAX);
+            if pending.len() >= CHUNK_DELIVERIES
+                && let Some(first) = pending.pop_front()
+            {
+                self.acknowledged(first).await?;
+            }
+            pending.push_back(self.write(work, changes).await?);
+        }
+        for one in pending {
+            self.acknowledged(one).await?;
+        }
+        Ok(Some(count))
+    }
+
+    async fn write(&self, work: &Work, changes: RowChanges) -> Result<Pending, Attempt> {
+        let batch = Batch {
+            layout: Arc::clone(&work.layout),
+            pieces: vec![changes],
+        };
+        self.sink
+            .write(batch)
+            .await
+            .map_err(|error| Attempt::Failed(sink_failed(error)))
+    }
+
+    async fn acknowledged(&self, pending: Pending) -> Result<(), Attempt> {
+        match pending.await {
+            Ok(_durable) => Ok(()),
+            Err(error) => Err(Attempt::Failed(sink_failed(error))),
+        }
+    }
+
+    /// Takes a table's low watermark and makes it durable.
+    async fn watermark(&self, table: &TableId, floor: &LogPosition) -> Result<SnapshotState, Failed> {
+        let low = self
+            .again("watermark", || self.source.watermark(table, floor))
+            .await?;
+        let (reply, durable) = oneshot::channel();
+        self.tell(Message::Watermark(table.clone(), low, floor.gtids.clone(), reply))
+            .await?;
+        durable.await.map_err(|_| PipelineError::Gone("keeper"))?;
+        Ok(SnapshotState::new(low, floor.gtids.clone()))
+    }
+
+    async fn hand_out(&self, sender: &mpsc::Sender<Work>, work: Work) -> Result<(), Failed> {
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => Err(Failed::Stopped),
+            // No worker is left only if one failed, and its error is the one that is reported.
+            sent = sender.send(work) => sent.map_err(|_| Failed::Stopped),
+        }
+    }
+
+    async fn tell(&self, message: Message) -> Result<(), PipelineError> {
+        self.keeper
+            .send(message)
+            .await
+            .map_err(|_| PipelineError::Gone("keeper"))
+    }
+
+    async fn park(&self, table: &TableId, cause: String) -> Result<(), PipelineError> {
+        self.shared.routes.park(table);
+        self.tell(Message::Park(table.clone(), cause, None)).await
+    }
+
+    /// Repeats a step of the source until it succeeds, for good or for ill.
+    async fn again<'a, T, F, Step>(&'a self, what: &'static str, mut step: Step) -> Result<T, Failed>
+    where
+        Step: FnMut() -> F,
+        F: Future<Output = Result<T, SourceError>> + 'a,
+    {
+        let mut delays = delays();
+        loop {
+            let done = tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return Err(Failed::Stopped),
+                done = step() => done,
+            };
+            match done {
+                Ok(value) => return Ok(value),
+                Err(error) => self.wait(what, error, &mut delays).await?,
+            }
+        }
+    }
+
+    /// Waits before the next attempt, if there may be one.
+    async fn wait(
+        &self,
+        what: &'static str,
+        error: SourceError,
+        delays: &mut backon::ExponentialBackoff,
+    ) -> Result<(), Failed> {
+        match error.fault() {
+            Fault::Table(_) => Err(Failed::Table(breaks::explain(&*error))),
+            Fault::Fatal => Err(Failed::Pipeline(PipelineError::Source(error))),
+            Fault::Transient { after } => {
+                let delay = delays
+                    .next()
+                    .unwrap_or(CHUNK_TIME)
+                    .max(after.unwrap_or(Duration::ZERO));
+                tracing::warn!(
+                    what,
+                    error = chain(&*error),
+                    delay_ms = delay.as_millis(),
+                    "snapshot step failed, trying again"
+                );
+                self.shared.status.source_error(&chain(&*error));
+                tokio::select! {
+                    biased;
+                    () = self.stop.cancelled() => Err(Failed::Stopped),
+                    () = self.shared.clock.sleep(delay) => Ok(()),
+                }
+            }
+        }
+    }
+}
+
+/// How an attempt at a chunk failed.
+enum Attempt {
+    Source(SourceError),
+    Failed(Failed),
+}
+
+fn sink_failed(error: crate::sink::SinkError) -> Failed {
+    match error.fault() {
+        Fault::Table(_) => Failed::Table(breaks::explain(&*error)),
+        Fault::Transient { .. } | Fault::Fatal => Failed::Pipeline(PipelineError::Sink(error)),
+    }
+}

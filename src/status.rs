@@ -1,0 +1,338 @@
+//! What the pipeline knows of itself, for health checks, the status page and the terminal. Written by
+//! the tasks as they go, read by whoever serves it; never a way to steer anything.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use serde::Serialize;
+
+use crate::clock::Clock;
+use crate::event::{LogPosition, TableId};
+
+/// A part that has to show life. Zero: it has not started.
+#[derive(Debug, Default)]
+pub struct Heartbeat(AtomicI64);
+
+impl Heartbeat {
+    /// Shows life.
+    pub fn beat(&self, clock: &Clock) {
+        self.0.store(clock.unix_micros(), Ordering::Relaxed);
+    }
+
+    /// Microseconds since it last showed life; `None` if it never did.
+    pub fn silence(&self, clock: &Clock) -> Option<i64> {
+        match self.0.load(Ordering::Relaxed) {
+            0 => None,
+            at => Some(clock.unix_micros().saturating_sub(at).max(0)),
+        }
+    }
+}
+
+/// Silence after which a part counts as stuck, microseconds: twelve heartbeats of the log.
+const SILENCE_MICROS: i64 = 60_000_000;
+
+/// How a table is doing.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "state")]
+pub enum TableProgress {
+    /// Not opened yet.
+    #[default]
+    Waiting,
+    /// Being copied.
+    Snapshot {
+        /// Rows that the source estimates.
+        estimate: u64,
+        /// Rows acknowledged.
+        rows: u64,
+        /// Chunks acknowledged.
+        chunks: u64,
+    },
+    /// Copied and followed.
+    Streaming,
+    /// Not followed any more.
+    Parked {
+        /// Why, and the cure.
+        cause: String,
+    },
+}
+
+/// One table, as shown.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct TableView {
+    /// How it is doing.
+    #[serde(flatten)]
+    pub progress: TableProgress,
+    /// Changes from the log that the target acknowledged since the start.
+    pub rows: u64,
+    /// Bytes sent for them.
+    pub bytes: u64,
+    /// Changes left out because a snapshot holds them.
+    pub skipped: u64,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    tables: BTreeMap<TableId, TableView>,
+    read_to: String,
+    safe_at: String,
+    source_error: Option<String>,
+    fatal: Option<String>,
+}
+
+/// A pipeline's state, shared.
+#[derive(Debug, Default)]
+pub struct Status {
+    /// The log's reader.
+    pub reader: Heartbeat,
+    /// The owner of durable state.
+    pub keeper: Heartbeat,
+    saved: Heartbeat,
+    read_commit: AtomicI64,
+    caught_up: AtomicI64,
+    acknowledged_commit: AtomicI64,
+    rows: AtomicU64,
+    inner: Mutex<Inner>,
+}
+
+/// What is shown of a pipeline.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct StatusView {
+    /// Whether every part makes progress.
+    pub ready: bool,
+    /// Why not, part by part; empty when ready.
+    pub problems: Vec<String>,
+    /// Where the log is read.
+    pub read_to: String,
+    /// Where a restart would begin.
+    pub safe_at: String,
+    /// Milliseconds by which acknowledged changes trail the source's commits; `None` before the first.
+    pub appended_lag_ms: Option<i64>,
+    /// Age of the checkpoint, milliseconds; `None` before the first.
+    pub checkpoint_age_ms: Option<i64>,
+    /// The source's last transient error.
+    pub source_error: Option<String>,
+    /// Tables by name.
+    pub tables: BTreeMap<String, TableView>,
+}
+
+impl Status {
+    fn with<T>(&self, act: impl FnOnce(&mut Inner) -> T) -> T {
+        act(&mut self.inner.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn update(&self, table: &TableId, act: impl FnOnce(&mut TableView)) {
+        self.with(|inner| match inner.tables.get_mut(table) {
+            Some(view) => act(view),
+            None => act(inner.tables.entry(table.clone()).or_default()),
+        });
+    }
+
+    /// Announces a table.
+    pub fn table(&self, table: &TableId) {
+        self.update(table, |_| {});
+    }
+
+    /// A table's snapshot begins or goes on.
+    pub fn snapshot_begins(&self, table: &TableId, estimate: u64, rows: u64, chunks: u64) {
+        self.update(table, |view| {
+            view.progress = TableProgress::Snapshot {
+                estimate,
+                rows,
+                chunks,
+            }
+        });
+    }
+
+    /// A table's snapshot has come so far.
+    pub fn snapshot_progress(&self, table: &TableId, rows: u64, chunks: u64) {
+        self.update(table, |view| {
+            let estimate = match view.progress {
+                TableProgress::Snapshot { estimate, .. } => estimate,
+                TableProgress::Waiting | TableProgress::Streaming | TableProgress::Parked { .. } => 0,
+            };
+            view.progress = TableProgress::Snapshot {
+                estimate,
+                rows,
+                chunks,
+            };
+        });
+        metrics::gauge!("replicator_snapshot_rows", "table" => table.to_string()).set(to_f64(rows));
+    }
+
+    /// A table is copied.
+    pub fn streaming(&self, table: &TableId) {
+        self.update(table, |view| view.progress = TableProgress::Streaming);
+        metrics::gauge!("replicator_table_parked", "table" => table.to_string()).set(0.0);
+    }
+
+    /// A table is not followed any more.
+    pub fn parked(&self, table: &TableId, cause: &str) {
+        self.update(table, |view| {
+            view.progress = TableProgress::Parked {
+                cause: cause.to_owned(),
+            }
+        });
+        metrics::gauge!("replicator_table_parked", "table" => table.to_string()).set(1.0);
+    }
+
+    /// The target acknowledged changes of a table.
+    pub fn acknowledged(&self, table: &TableId, rows: u64, bytes: u64) {
+        self.rows.fetch_add(rows, Ordering::Relaxed);
+        self.update(table, |view| {
+            view.rows += rows;
+            view.bytes += bytes;
+        });
+    }
+
+    /// Changes were left out.
+    pub fn skipped(&self, table: &TableId, changes: usize) {
+        let changes = u64::try_from(changes).unwrap_or(u64::MAX);
+        self.update(table, |view| view.skipped += changes);
+        metrics::counter!("replicator_rows_skipped_total", "table" => table.to_string()).increment(changes);
+    }
+
+    /// The log was read up to a commit.
+    pub fn read_to(&self, clock: &Clock, committed_micros: Option<i64>) {
+        match committed_micros {
+            Some(at) => self.read_commit.store(at, Ordering::Relaxed),
+            // A heartbeat: the source has nothing newer.
+            None => self.caught_up.store(clock.unix_micros(), Ordering::Relaxed),
+        }
+        self.with(|inner| inner.source_error = None);
+    }
+
+    /// Everything up to a commit is acknowledged.
+    pub fn acknowledged_to(&self, committed_micros: Option<i64>) {
+        if let Some(at) = committed_micros {
+            self.acknowledged_commit.store(at, Ordering::Relaxed);
+        }
+    }
+
+    /// The checkpoint was written.
+    pub fn checkpointed(&self, clock: &Clock, position: &LogPosition) {
+        self.saved.beat(clock);
+        self.with(|inner| inner.safe_at = position.to_string());
+    }
+
+    /// Where the log is read.
+    pub fn reading(&self, position: &LogPosition) {
+        self.with(|inner| inner.read_to = position.to_string());
+    }
+
+    /// The source failed in a way that may pass.
+    pub fn source_error(&self, text: &str) {
+        metrics::counter!("replicator_source_errors_total").increment(1);
+        self.with(|inner| inner.source_error = Some(text.to_owned()));
+    }
+
+    /// The pipeline ended and a restart will not help.
+    pub fn fatal(&self, text: &str) {
+        self.with(|inner| inner.fatal = Some(text.to_owned()));
+    }
+
+    /// Rows acknowledged from the log since the start.
+    pub fn rows(&self) -> u64 {
+        self.rows.load(Ordering::Relaxed)
+    }
+
+    /// What to show now.
+    pub fn view(&self, clock: &Clock) -> StatusView {
+        let problems = self.problems(clock);
+        let checkpoint_age_ms = self.saved.silence(clock).map(|micros| micros / 1000);
+        let appended_lag_ms = self.appended_lag(clock).map(|micros| micros / 1000);
+        self.with(|inner| StatusView {
+            ready: problems.is_empty(),
+            problems,
+            read_to: inner.read_to.clone(),
+            safe_at: inner.safe_at.clone(),
+            appended_lag_ms,
+            checkpoint_age_ms,
+            source_error: inner.source_error.clone(),
+            tables: inner
+                .tables
+                .iter()
+                .map(|(table, view)| (table.to_string(), view.clone()))
+                .collect(),
+        })
+    }
+
+    /// Microseconds between now and the oldest commit that may not be acknowledged.
+    fn appended_lag(&self, clock: &Clock) -> Option<i64> {
+        let (read, safe) = (
+            self.read_commit.load(Ordering::Relaxed),
+            self.acknowledged_commit.load(Ordering::Relaxed),
+        );
+        let caught_up = self.caught_up.load(Ordering::Relaxed);
+        if read == 0 && caught_up == 0 {
+            return None;
+        }
+        // All that was read is acknowledged: the lag is that of the reader, which heartbeats bound.
+        let known = if safe >= read { safe.max(caught_up) } else { safe };
+        (known > 0).then(|| clock.unix_micros().saturating_sub(known).max(0))
+    }
+
+    fn problems(&self, clock: &Clock) -> Vec<String> {
+        let mut problems = Vec::new();
+        for (name, part) in [("log reader", &self.reader), ("checkpoint keeper", &self.keeper)] {
+            match part.silence(clock) {
+                None => problems.push(format!("{name} has not started")),
+                Some(silence) if silence > SILENCE_MICROS => {
+                    problems.push(format!("{name} has been silent for {} s", silence / 1_000_000));
+                }
+                Some(_) => {}
+            }
+        }
+        self.with(|inner| problems.extend(inner.fatal.clone()));
+        problems
+    }
+}
+
+#[expect(
+    clippy::as_conversions,
+    clippy::cast_precision_loss,
+    reason = "a gauge is a float; 2^53 rows are enough"
+)]
+fn to_f64(value: u64) -> f64 {
+    value as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn ready_means_that_every_part_showed_life_lately() {
+        let (status, clock) = (Status::default(), Clock::manual());
+        assert_eq!(status.view(&clock).problems.len(), 2);
+        status.reader.beat(&clock);
+        status.keeper.beat(&clock);
+        assert!(status.view(&clock).ready);
+        clock.advance(Duration::from_secs(61));
+        status.keeper.beat(&clock);
+        assert_eq!(
+            status.view(&clock).problems,
+            ["log reader has been silent for 61 s"]
+        );
+        status.reader.beat(&clock);
+        status.fatal("position lost");
+        assert_eq!(status.view(&clock).problems, ["position lost"]);
+    }
+
+    #[test]
+    fn lag_counts_from_the_last_acknowledged_commit_until_all_is_acknowledged() {
+        let (status, clock) = (Status::default(), Clock::manual());
+        assert_eq!(status.view(&clock).appended_lag_ms, None);
+        let start = clock.unix_micros();
+        status.read_to(&clock, Some(start));
+        status.acknowledged_to(Some(start));
+        status.read_to(&clock, Some(start + 1));
+        clock.advance(Duration::from_secs(3));
+        assert_eq!(status.view(&clock).appended_lag_ms, Some(3000));
+        status.acknowledged_to(Some(start + 1));
+        status.read_to(&clock, None);
+        assert_eq!(status.view(&clock).appended_lag_ms, Some(0));
+    }
+}
