@@ -1,6 +1,8 @@
 //! What the pipeline asks of a source. A position enters a source once, at [`Source::open`]; nothing
 //! goes back to it afterwards.
 
+pub mod mysql;
+
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
