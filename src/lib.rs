@@ -23,6 +23,7 @@ pub mod event;
 pub mod failpoint;
 pub mod fault;
 pub mod pipeline;
+pub mod proto;
 pub mod sink;
 pub mod source;
 pub mod status;
