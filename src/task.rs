@@ -58,9 +58,14 @@ impl<T> Task<T> {
     /// # Errors
     /// [`Panicked`] if the task panicked or was aborted by the runtime's end.
     pub async fn join(mut self) -> Result<T, Panicked> {
-        (&mut self.handle)
-            .await
-            .map_err(|error| panicked(self.name, error))
+        self.finished().await;
+        match self.end.take() {
+            Some(end) => end.map_err(|error| panicked(self.name, error)),
+            None => Err(Panicked {
+                name: self.name,
+                message: "no end".to_owned(),
+            }),
+        }
     }
 
     /// Waits for the task's end without taking its result.

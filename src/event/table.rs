@@ -167,6 +167,49 @@ impl TableLayout {
     pub fn is_keyed(&self) -> bool {
         self.columns.iter().any(|column| column.key.is_some())
     }
+
+    /// What differs in a later layout of the same table, as text for people; `None` if nothing does.
+    pub fn difference(&self, new: &TableLayout) -> Option<String> {
+        if self.columns == new.columns {
+            return None;
+        }
+        let mut parts = Vec::new();
+        for column in &self.columns {
+            let name = &column.name;
+            match new.column(name) {
+                None => parts.push(format!("column {name} is gone")),
+                Some(now) if now.declared != column.declared => {
+                    parts.push(format!(
+                        "column {name} was {} and is {}",
+                        column.declared, now.declared
+                    ));
+                }
+                Some(now) if now.key != column.key => {
+                    parts.push(format!("column {name} changed its place in the key"))
+                }
+                Some(now) if now != column => {
+                    parts.push(format!("column {name} changed whether it admits NULL"))
+                }
+                Some(_) => {}
+            }
+        }
+        for column in new
+            .columns
+            .iter()
+            .filter(|column| self.column(&column.name).is_none())
+        {
+            parts.push(format!("column {} {} is new", column.name, column.declared));
+        }
+        if parts.is_empty() {
+            parts.push("the order of its columns changed".to_owned());
+        }
+        Some(parts.join("; "))
+    }
+
+    /// A column by its name.
+    pub fn column(&self, name: &ColumnName) -> Option<&Column> {
+        self.columns.iter().find(|column| column.name == *name)
+    }
 }
 
 #[cfg(test)]
@@ -191,6 +234,33 @@ mod tests {
             columns: vec![column("a", Some(1)), column("b", None), column("c", Some(0))],
         };
         assert_eq!(layout.key_columns(), vec![2, 0]);
+    }
+
+    #[test]
+    fn differences_name_every_column() {
+        let layout = |columns: &[(&str, &str)]| TableLayout {
+            table: TableId::new("s", "t"),
+            columns: columns
+                .iter()
+                .map(|(name, declared)| Column {
+                    declared: (*declared).to_owned(),
+                    ..column(name, None)
+                })
+                .collect(),
+        };
+        let old = layout(&[("a", "int"), ("b", "int"), ("c", "int")]);
+        let new = layout(&[("a", "int"), ("b", "bigint"), ("d", "text")]);
+        let text = old.difference(&new).unwrap();
+        assert_eq!(
+            text,
+            "column b was int and is bigint; column c is gone; column d text is new"
+        );
+        assert_eq!(old.difference(&old.clone()), None);
+        let moved = layout(&[("b", "int"), ("a", "int"), ("c", "int")]);
+        assert_eq!(
+            old.difference(&moved).unwrap(),
+            "the order of its columns changed"
+        );
     }
 
     #[test]

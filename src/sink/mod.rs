@@ -9,6 +9,8 @@ use std::sync::Arc;
 use crate::event::{RowChanges, TableId, TableLayout};
 use crate::fault::Classify;
 
+pub mod memory;
+
 /// A future that a target hands out.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
@@ -52,7 +54,6 @@ struct Private;
 
 impl Durable {
     /// To be called only with the target's acknowledgement in hand.
-    #[allow(dead_code, reason = "targets are children of this module")]
     fn proven(rows: u64, bytes: u64) -> Durable {
         Durable {
             rows,
