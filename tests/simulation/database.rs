@@ -41,6 +41,8 @@ pub(crate) struct State {
     pub(crate) faults: bool,
     pub(crate) gtids: bool,
     values: i64,
+    /// Tables that the catalog shows: later ones are created while the pipeline runs.
+    pub(crate) shown: usize,
     /// Whether the last reader has handed out all of the log.
     pub(crate) drained: bool,
 }
@@ -109,6 +111,7 @@ impl Database {
             faults: true,
             gtids,
             values: 0,
+            shown: 1,
             drained: false,
         };
         Database(Arc::new(Mutex::new(state)), clock)
@@ -395,7 +398,10 @@ fn key_of(bound: &Bound) -> i64 {
 
 impl Source for Database {
     fn tables(&self) -> BoxFuture<'_, Result<Vec<TableLayout>, SourceError>> {
-        let tables: Vec<TableLayout> = self.state().held.keys().map(layout).collect();
+        let tables: Vec<TableLayout> = {
+            let state = self.state();
+            state.held.keys().take(state.shown).map(layout).collect()
+        };
         Box::pin(async move { Ok(tables) })
     }
 

@@ -160,6 +160,7 @@ async fn simulate(seed: u64, gtids: bool) {
         world
             .live(if stop { End::Stop } else { End::Crash }, millis)
             .await;
+        world.database.state().shown = TABLES;
         if restart {
             world.database.state().restart_log();
         }
