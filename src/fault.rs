@@ -47,3 +47,8 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     }
     text
 }
+
+/// Any error, for who asks only for its fault, its hint and its text.
+pub fn boxed<E: Classify + Send + Sync + 'static>(error: E) -> Box<dyn Classify + Send + Sync> {
+    Box::new(error)
+}

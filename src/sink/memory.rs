@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::{Batch, BoxFuture, Durable, Pending, Prepared, Sink, SinkError};
 use crate::clock::Clock;
 use crate::event::{CellVisitor, Op, OrderKey, RowChanges, RowError, RowRef, TableId, TableLayout, Value};
-use crate::fault::{Classify, Fault};
+use crate::fault::{Classify, Fault, boxed};
 
 /// A row as text, column by column.
 pub type RowText = Vec<String>;
@@ -193,7 +193,7 @@ impl Sink for Memory {
         let target = self.clone();
         let pending: Pending = Box::pin(async move {
             if let Script::Fail(fault) = script {
-                return Err(Box::new(Scripted(fault)) as SinkError);
+                return Err(boxed(Scripted(fault)));
             }
             let rows = target.apply(&batch).map_err(|error| -> SinkError {
                 tracing::error!(%error, "row cannot be read");

@@ -2,6 +2,13 @@
 //! logs that begin anew, late and lost acknowledgements, crashes at any moment. Whatever happens, in the
 //! end every table equals its source, and no stream row's number ever had two contents.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test"
+)]
+
 mod database;
 
 use std::sync::Arc;
