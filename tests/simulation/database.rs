@@ -516,7 +516,8 @@ impl Source for Database {
                 })
                 .map(|(key, value)| (*key, *value))
                 .collect();
-            Ok(Box::new(Reader { rows, read }) as Box<dyn ChunkRows>)
+            let reader: Box<dyn ChunkRows> = Box::new(Reader { rows, read });
+            Ok(reader)
         })
     }
 
