@@ -1,5 +1,6 @@
-//! The configuration as the program uses it: parsed, validated, defaults filled in. [`Config`] can be
-//! built only by validation, so that no other module checks a setting again.
+//! The configuration as the program uses it: parsed, validated, defaults filled in, so that no other
+//! module checks a setting again. The way of a file: YAML → `template` (fills in `${…}`) and `shape`
+//! (known keys, right kinds) → `raw` → `validate` → [`Config`], every mistake on the way in one list.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -7,9 +8,20 @@ use std::time::Duration;
 
 use crate::event::TableId;
 
+mod duration;
+mod error;
+mod load;
+mod raw;
 mod secret;
+mod shape;
 mod tables;
+mod target;
+mod template;
+mod url;
+mod validate;
 
+pub use error::{ConfigError, ConfigErrors};
+pub use load::{load, parse, process_env, schema};
 pub use secret::Secret;
 pub use tables::{PatternError, TablePatterns};
 
@@ -137,3 +149,6 @@ impl Config {
         (fill(&self.sink.dataset), fill(&self.sink.table))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -36,24 +36,12 @@ impl TablePatterns {
     pub fn parse<S: AsRef<str>>(patterns: &[S]) -> Result<TablePatterns, PatternError> {
         let (mut include, mut exclude) = (Vec::new(), Vec::new());
         for text in patterns.iter().map(AsRef::as_ref) {
-            let (body, into) = match text.strip_prefix('!') {
-                Some(rest) => (rest, &mut exclude),
-                None => (text, &mut include),
+            let into = if text.starts_with('!') {
+                &mut exclude
+            } else {
+                &mut include
             };
-            let error = |reason| PatternError {
-                pattern: text.to_owned(),
-                reason,
-            };
-            let (schema, table) = body
-                .split_once('.')
-                .ok_or_else(|| error("has no schema: write schema.table"))?;
-            if schema.is_empty() || table.is_empty() {
-                return Err(error("has an empty side: write schema.table"));
-            }
-            into.push(Pattern {
-                schema: schema.to_owned(),
-                table: table.to_owned(),
-            });
+            into.push(Pattern::read(text)?);
         }
         if include.is_empty() {
             return Err(PatternError {
@@ -62,6 +50,14 @@ impl TablePatterns {
             });
         }
         Ok(TablePatterns { include, exclude })
+    }
+
+    /// Whether one pattern, by itself, can be read.
+    ///
+    /// # Errors
+    /// [`PatternError`] if it has no point or an empty side.
+    pub fn check(pattern: &str) -> Result<(), PatternError> {
+        Pattern::read(pattern).map(|_| ())
     }
 
     /// Whether a table is captured. System schemas never are.
@@ -82,6 +78,27 @@ impl TablePatterns {
             .iter()
             .filter(move |pattern| plain(&pattern.schema) && plain(&pattern.table))
             .map(|pattern| TableId::new(pattern.schema.as_str(), pattern.table.as_str()))
+    }
+}
+
+impl Pattern {
+    fn read(text: &str) -> Result<Pattern, PatternError> {
+        let error = |reason| PatternError {
+            pattern: text.to_owned(),
+            reason,
+        };
+        let (schema, table) = text
+            .strip_prefix('!')
+            .unwrap_or(text)
+            .split_once('.')
+            .ok_or_else(|| error("has no schema: write schema.table"))?;
+        if schema.is_empty() || table.is_empty() {
+            return Err(error("has an empty side: write schema.table"));
+        }
+        Ok(Pattern {
+            schema: schema.to_owned(),
+            table: table.to_owned(),
+        })
     }
 }
 

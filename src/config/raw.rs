@@ -1,0 +1,315 @@
+//! The configuration as it is written: the whole public shape, with no judgement. The shape is also
+//! the schema that `replicator schema` prints, and the one that a file is held against before it is
+//! read into these types, so every field is optional here and "required" is said by the schema.
+//!
+//! Nothing here is `Debug`: the URL may hold a password.
+
+use std::collections::BTreeMap;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer};
+
+/// Configuration of `replicator`. `${VAR}`, `${VAR:-default}` and `${file:/path}` may stand anywhere in
+/// a text value; `$${` stands for a literal `${`.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "replicator")]
+pub(super) struct RawConfig {
+    /// Names the checkpoint, the metrics' label and the trace id: 1 to 40 of `a-z`, `0-9`, `_` and `-`.
+    #[schemars(required)]
+    pub(super) pipeline: Option<String>,
+    /// Where rows come from: exactly one in this version.
+    #[serde(default)]
+    #[schemars(required, with = "Vec<RawSource>")]
+    pub(super) sources: Option<Vec<Option<RawSource>>>,
+    /// Where rows go.
+    #[schemars(required)]
+    pub(super) sink: Option<RawSink>,
+    /// Overrides by table pattern, first match wins. Not in this version.
+    pub(super) tables: Option<BTreeMap<String, RawTable>>,
+    /// What follows a change of a table's columns. In this version every such change parks its table.
+    pub(super) schema_changes: Option<RawSchemaChanges>,
+    /// Where durable state is: `file://` and an absolute directory.
+    #[schemars(required)]
+    pub(super) checkpoint: Option<String>,
+    /// Address and port of health, metrics and the status page; `0.0.0.0:8080` unless set.
+    pub(super) http: Option<String>,
+    /// Notices. Not in this version.
+    pub(super) notify: Option<Vec<RawNotice>>,
+}
+
+/// One source: a name and exactly one kind.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawSource {
+    /// The source's name, `{source}` in templates: 1 to 40 of `a-z`, `0-9`, `_` and `-`.
+    #[schemars(required)]
+    pub(super) name: Option<String>,
+    /// A MySQL or MariaDB server.
+    pub(super) mysql: Option<RawMysql>,
+    /// DynamoDB tables. Not in this version.
+    pub(super) dynamodb: Option<RawDynamodb>,
+}
+
+/// A MySQL or MariaDB server and what is read from it.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawMysql {
+    /// `mysql://user:password@host:port`; the port is 3306 unless set. Literal text in user and password
+    /// is percent-decoded, what `${…}` puts there is not. A password that is `${file:/path}` and nothing
+    /// else is read anew for each connection.
+    #[schemars(required)]
+    pub(super) url: Option<String>,
+    /// How the replicator proves who it is: `password` unless set.
+    pub(super) auth: Option<MysqlAuth>,
+    /// Transport security.
+    pub(super) tls: Option<RawTls>,
+    /// Which tables are captured: `schema.table` with `*` and `?`; a leading `!` excludes. System schemas
+    /// never are.
+    #[serde(default)]
+    #[schemars(required, with = "Vec<String>")]
+    pub(super) tables: Option<Vec<Option<String>>>,
+    /// The first copy.
+    pub(super) snapshot: Option<RawSnapshot>,
+    /// `server_id` of the binlog reader, 1 to 4294967295, unique among the server's replicas; derived
+    /// from the pipeline's name and a random part unless set.
+    pub(super) server_id: Option<u64>,
+}
+
+/// How a MySQL connection authenticates.
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum MysqlAuth {
+    /// With the URL's user and password.
+    Password,
+    /// With an IAM token. Not in this version.
+    RdsIam,
+}
+
+/// Transport security of a connection.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawTls {
+    /// How much of the server's certificate is verified: `verify_identity` unless set.
+    pub(super) mode: Option<RawTlsMode>,
+    /// PEM file of trusted certificates, absolute; the system's unless set.
+    pub(super) ca: Option<String>,
+}
+
+/// How much of the server's certificate is verified.
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum RawTlsMode {
+    /// No TLS.
+    Disabled,
+    /// TLS with any certificate.
+    Required,
+    /// TLS with a certificate signed by a trusted authority.
+    VerifyCa,
+    /// TLS with a certificate signed by a trusted authority for this host name.
+    VerifyIdentity,
+}
+
+/// The first copy of a table.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawSnapshot {
+    /// Whether there is one: `initial` unless set.
+    pub(super) mode: Option<RawSnapshotMode>,
+    /// Chunks read at the same time over all tables, 1 to 64; 4 unless set.
+    pub(super) parallelism: Option<u64>,
+    /// Rows in a chunk, at least 1; 50000 unless set.
+    pub(super) chunk_rows: Option<u64>,
+}
+
+/// Whether tables are copied before they are followed.
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum RawSnapshotMode {
+    /// Every table without a finished copy is copied.
+    Initial,
+    /// Tables are followed from the present on; the rows they hold already are left out.
+    Never,
+    /// Copied again when the log no longer reaches back. Not in this version.
+    WhenNeeded,
+}
+
+/// DynamoDB tables. Not in this version.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(
+    dead_code,
+    reason = "part of the public shape; its presence is what validation looks at"
+)]
+pub(super) struct RawDynamodb {
+    region: Option<String>,
+    tables: Option<Vec<String>>,
+    layout: Option<String>,
+    first_load: Option<String>,
+    export_bucket: Option<String>,
+    endpoint: Option<String>,
+}
+
+/// The target: exactly one kind.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawSink {
+    /// A BigQuery project.
+    #[schemars(required)]
+    pub(super) bigquery: Option<RawBigquery>,
+}
+
+/// A BigQuery project and how tables are named and written there.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawBigquery {
+    /// Project that holds the data sets.
+    #[schemars(required)]
+    pub(super) project: Option<String>,
+    /// Template of data set names: letters, digits, `_`, `{schema}` and `{source}`; `{schema}` unless
+    /// set. Created if absent.
+    pub(super) dataset: Option<String>,
+    /// Template of table names: letters, digits, `_`, `-`, `{table}` (which it must hold), `{schema}` and
+    /// `{source}`; `{table}` unless set.
+    pub(super) table: Option<String>,
+    /// Location of data sets that are created, such as `asia-northeast1`; BigQuery's default unless set.
+    pub(super) location: Option<String>,
+    /// Project that queries are billed to; `project` unless set.
+    pub(super) jobs_project: Option<String>,
+    /// `max_staleness` of created tables: a duration such as `90s`, `15m`, `1h`; `0` for
+    /// none; `15m` unless set. `auto` is not in this version.
+    pub(super) max_staleness: Option<DurationText>,
+    /// Money that applying changes may cost in a month. Not in this version.
+    pub(super) apply_budget_per_month: Option<String>,
+    /// Where tokens come from: `adc` unless set.
+    pub(super) auth: Option<RawAuth>,
+    /// Where the two APIs are; Google's unless set.
+    pub(super) endpoints: Option<RawEndpoints>,
+}
+
+/// Where tokens for Google's API come from.
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum RawAuth {
+    /// Application default credentials.
+    Adc,
+    /// A key file named here. Not in this version.
+    ServiceAccount,
+    /// No token: for the emulator.
+    None,
+}
+
+/// Where the two APIs are.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawEndpoints {
+    /// The REST API, such as `http://127.0.0.1:9050`.
+    pub(super) rest: Option<String>,
+    /// The Storage Write API, such as `http://127.0.0.1:9060`.
+    pub(super) write: Option<String>,
+}
+
+/// Overrides for a table. Only `mode: upsert`, which is what happens anyway, is in this version.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawTable {
+    /// Partitioning of the target. Not in this version.
+    pub(super) partition_by: Option<RawPartition>,
+    /// Clustering of the target. Not in this version: targets are clustered by their key.
+    pub(super) cluster_by: Option<Vec<String>>,
+    /// Columns that are left out. Not in this version.
+    pub(super) exclude: Option<Vec<String>>,
+    /// Columns that are hashed. Not in this version.
+    pub(super) hash: Option<Vec<String>>,
+    /// What the target holds.
+    pub(super) mode: Option<RawMode>,
+    /// Target types by column. Not in this version.
+    pub(super) types: Option<BTreeMap<String, String>>,
+}
+
+/// Partitioning of a target.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(
+    dead_code,
+    reason = "part of the public shape; its presence is what validation looks at"
+)]
+pub(super) struct RawPartition {
+    column: Option<String>,
+    by: Option<String>,
+}
+
+/// What a target holds.
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum RawMode {
+    /// The rows that the source holds.
+    Upsert,
+    /// Every version of every row. Not in this version.
+    History,
+    /// Every change, never applied. Not in this version.
+    Append,
+}
+
+/// What follows a change of a table. In this version every change parks its table and leaves the target
+/// as it is, so only `key_change: park` and `drop_table: keep` can be asked for.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawSchemaChanges {
+    pub(super) add_column: Option<String>,
+    pub(super) new_table: Option<String>,
+    pub(super) hold_names: Option<Vec<String>>,
+    pub(super) drop_column: Option<String>,
+    pub(super) rename_column: Option<String>,
+    pub(super) incompatible_type: Option<String>,
+    pub(super) truncate: Option<String>,
+    pub(super) key_change: Option<String>,
+    pub(super) drop_table: Option<String>,
+    pub(super) added_default: Option<String>,
+    pub(super) resnapshot_limit: Option<String>,
+}
+
+/// A receiver of notices. Not in this version.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(
+    dead_code,
+    reason = "part of the public shape; its presence is what validation looks at"
+)]
+pub(super) struct RawNotice {
+    webhook: Option<String>,
+    format: Option<String>,
+    on: Option<Vec<String>>,
+}
+
+/// A duration as written: text, or a bare number, which only `0` can be.
+pub(super) struct DurationText(pub(super) String);
+
+impl<'de> Deserialize<'de> for DurationText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<DurationText, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Either {
+            Text(String),
+            Number(u64),
+        }
+        Ok(DurationText(match Either::deserialize(deserializer)? {
+            Either::Text(text) => text,
+            Either::Number(number) => number.to_string(),
+        }))
+    }
+}
+
+impl JsonSchema for DurationText {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Duration".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "A duration: a whole number and s, m, h or d; or 0.",
+            "type": ["string", "integer"],
+            "minimum": 0
+        })
+    }
+}

@@ -1,0 +1,367 @@
+//! From the file's shape to a [`Config`]: pure, and every mistake is noted before it gives up. A key of
+//! the public shape that is not built yet is refused by name, never accepted and ignored.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use super::error::Mistakes;
+use super::raw::{
+    MysqlAuth, RawConfig, RawMode, RawMysql, RawSchemaChanges, RawSnapshot, RawSnapshotMode, RawSource,
+    RawTable, RawTls, RawTlsMode,
+};
+use super::template::Template;
+use super::{Config, MysqlSource, Snapshot, SnapshotMode, TablePatterns, Tls, TlsMode, target, url};
+
+/// What the rules need beside the values: how each was written, and where mistakes go.
+pub(super) struct Rules<'a> {
+    pub(super) templates: &'a BTreeMap<String, Template>,
+    pub(super) mistakes: &'a mut Mistakes,
+}
+
+impl Rules<'_> {
+    /// A value as it may be quoted: as it was written, so that nothing that was put in is shown; a URL
+    /// with a login is not shown at all.
+    pub(super) fn quote(&self, key: &str, value: &str) -> String {
+        let written = self.templates.get(key).map_or(value, Template::written);
+        if written.contains("://") && written.contains('@') {
+            return "the URL with a login".to_owned();
+        }
+        format!("{written:?}")
+    }
+
+    /// A required value; a missing one is noted.
+    pub(super) fn require<T>(&mut self, key: &str, value: Option<T>, cure: &str) -> Option<T> {
+        if value.is_none() {
+            self.mistakes.missing(key, cure);
+        }
+        value
+    }
+
+    /// A name in the small alphabet that is safe in file names, labels and identifiers.
+    fn name(&mut self, key: &str, value: Option<String>) -> Option<String> {
+        let cure = "write 1 to 40 of the characters a-z, 0-9, _ and -";
+        let name = self.require(key, value, cure)?;
+        let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | '-');
+        if name.is_empty() || name.len() > 40 || !name.chars().all(legal) {
+            let shown = self.quote(key, &name);
+            self.mistakes.add(key, format!("{shown} is not a name"), cure);
+            return None;
+        }
+        Some(name)
+    }
+}
+
+/// Judges a file; `None` only if at least one mistake was noted.
+pub(super) fn validate(raw: RawConfig, rules: &mut Rules<'_>) -> Option<Config> {
+    let pipeline = rules.name("pipeline", raw.pipeline);
+    let source = sources(raw.sources, rules);
+    let sink = rules.require("sink", raw.sink, "write sink: with bigquery: below it");
+    let sink = sink.and_then(|sink| {
+        let bigquery = rules.require(
+            "sink.bigquery",
+            sink.bigquery,
+            "write bigquery: with project: below it",
+        );
+        target::bigquery(bigquery?, rules)
+    });
+    for (pattern, table) in raw.tables.unwrap_or_default() {
+        overrides(&format!("tables.{pattern:?}"), &table, rules.mistakes);
+    }
+    schema_changes(&raw.schema_changes.unwrap_or_default(), rules);
+    let checkpoint = checkpoint(raw.checkpoint, rules);
+    let http = http(raw.http, rules);
+    if raw.notify.is_some_and(|notices| !notices.is_empty()) {
+        rules.mistakes.not_built(
+            "notify",
+            "sending notices",
+            "remove it and alert on /readyz and /metrics",
+        );
+    }
+    Some(Config {
+        pipeline: pipeline?,
+        source: source?,
+        sink: sink?,
+        checkpoint: checkpoint?,
+        http: http?,
+    })
+}
+
+fn sources(raw: Option<Vec<Option<RawSource>>>, rules: &mut Rules<'_>) -> Option<MysqlSource> {
+    let list = rules.require("sources", raw, "write sources: with one entry")?;
+    if list.len() > 1 {
+        rules.mistakes.not_built(
+            "sources[1]",
+            "a second source",
+            "keep one source here and run another replicator with a configuration of its own for the other",
+        );
+    }
+    let Some(first) = list.into_iter().next() else {
+        rules
+            .mistakes
+            .add("sources", "is empty", "write one entry with name: and mysql:");
+        return None;
+    };
+    let source = first?;
+    let name = rules.name("sources[0].name", source.name);
+    if source.dynamodb.is_some() {
+        rules.mistakes.not_built(
+            "sources[0].dynamodb",
+            "reading DynamoDB",
+            "remove it; the kind of source in this version is mysql",
+        );
+        source.mysql.as_ref()?;
+    }
+    let mysql = rules.require(
+        "sources[0].mysql",
+        source.mysql,
+        "write mysql: with url: and tables: below it",
+    )?;
+    mysql_source(name, mysql, rules)
+}
+
+fn mysql_source(name: Option<String>, raw: RawMysql, rules: &mut Rules<'_>) -> Option<MysqlSource> {
+    let key = "sources[0].mysql.url";
+    let url = rules.require(key, raw.url, "write mysql://user:password@host:port");
+    let url = url.and_then(|_| {
+        let template = rules.templates.get(key)?;
+        url::parse(template, key, rules.mistakes)
+    });
+    if raw.auth == Some(MysqlAuth::RdsIam) {
+        rules.mistakes.not_built(
+            "sources[0].mysql.auth",
+            "rds_iam",
+            "remove it and give the user a password",
+        );
+    }
+    let tls = tls(raw.tls.unwrap_or_default(), rules);
+    let tables = patterns(raw.tables, rules);
+    let snapshot = snapshot(&raw.snapshot.unwrap_or_default(), rules);
+    let server_id = match raw.server_id.map(u32::try_from) {
+        None => Some(None),
+        Some(Ok(id)) if id > 0 => Some(Some(id)),
+        Some(_) => {
+            rules.mistakes.add(
+                "sources[0].mysql.server_id",
+                "is not a number from 1 to 4294967295",
+                "write one that no other replica of the server has, or remove it",
+            );
+            None
+        }
+    };
+    let url = url?;
+    Some(MysqlSource {
+        name: name?,
+        host: url.host,
+        port: url.port,
+        user: url.user,
+        password: url.password,
+        tls: tls?,
+        tables: tables?,
+        snapshot: snapshot?,
+        server_id: server_id?,
+    })
+}
+
+fn tls(raw: RawTls, rules: &mut Rules<'_>) -> Option<Tls> {
+    let key = "sources[0].mysql.tls.ca";
+    let mode = match raw.mode.unwrap_or(RawTlsMode::VerifyIdentity) {
+        RawTlsMode::Disabled => TlsMode::Disabled,
+        RawTlsMode::Required => TlsMode::Required,
+        RawTlsMode::VerifyCa => TlsMode::VerifyCa,
+        RawTlsMode::VerifyIdentity => TlsMode::VerifyIdentity,
+    };
+    let ca = raw.ca.map(PathBuf::from);
+    if let Some(path) = &ca {
+        if matches!(mode, TlsMode::Disabled | TlsMode::Required) {
+            rules.mistakes.add(
+                key,
+                "is given, but the mode verifies no certificate",
+                "set tls.mode to verify_ca or verify_identity, or remove ca",
+            );
+            return None;
+        }
+        if !path.is_absolute() {
+            rules
+                .mistakes
+                .add(key, "is not an absolute path", "write the path from the root /");
+            return None;
+        }
+    }
+    Some(Tls { mode, ca })
+}
+
+fn patterns(raw: Option<Vec<Option<String>>>, rules: &mut Rules<'_>) -> Option<TablePatterns> {
+    let key = "sources[0].mysql.tables";
+    let cure = "write a list such as [\"shop.*\", \"!shop.tmp_*\"]";
+    let list = rules.require(key, raw, cure)?;
+    let whole = list.iter().all(Option::is_some);
+    let mut good = Vec::new();
+    for (number, pattern) in list.into_iter().enumerate() {
+        let Some(pattern) = pattern else { continue };
+        match TablePatterns::check(&pattern) {
+            Ok(()) => good.push(pattern),
+            Err(error) => {
+                let key = format!("{key}[{number}]");
+                let shown = rules.quote(&key, &pattern);
+                rules.mistakes.add(
+                    &key,
+                    format!("{shown} {}", error.reason),
+                    "* stands for any text, ? for one character, a leading ! excludes",
+                );
+            }
+        }
+    }
+    match TablePatterns::parse(&good) {
+        Ok(patterns) => Some(patterns),
+        // Whether the list includes a table can be told only if every entry could be read.
+        Err(error) => {
+            if whole && !rules.mistakes.0.iter().any(|one| one.key.starts_with(key)) {
+                rules.mistakes.add(key, error.reason, cure);
+            }
+            None
+        }
+    }
+}
+
+fn snapshot(raw: &RawSnapshot, rules: &mut Rules<'_>) -> Option<Snapshot> {
+    let mode = match raw.mode.unwrap_or(RawSnapshotMode::Initial) {
+        RawSnapshotMode::Initial => Some(SnapshotMode::Initial),
+        RawSnapshotMode::Never => Some(SnapshotMode::Never),
+        RawSnapshotMode::WhenNeeded => {
+            rules.mistakes.not_built(
+                "sources[0].mysql.snapshot.mode",
+                "when_needed",
+                "write initial or never",
+            );
+            None
+        }
+    };
+    let parallelism = usize::try_from(raw.parallelism.unwrap_or(4))
+        .ok()
+        .filter(|chunks| (1..=64).contains(chunks));
+    if parallelism.is_none() {
+        rules.mistakes.add(
+            "sources[0].mysql.snapshot.parallelism",
+            "is not a number from 1 to 64",
+            "write how many chunks the source can bear to be read at the same time; 4 is usual",
+        );
+    }
+    let chunk_rows = raw.chunk_rows.unwrap_or(50_000);
+    if chunk_rows == 0 {
+        rules.mistakes.add(
+            "sources[0].mysql.snapshot.chunk_rows",
+            "is zero",
+            "write at least 1; 50000 is usual",
+        );
+    }
+    Some(Snapshot {
+        mode: mode?,
+        parallelism: parallelism?,
+        chunk_rows,
+    })
+}
+
+fn overrides(key: &str, table: &RawTable, mistakes: &mut Mistakes) {
+    let without = "remove it: tables are copied with all columns, by the documented types";
+    let mut refuse = |name: &str, given: bool, cure: &str| {
+        if given {
+            mistakes.not_built(&format!("{key}.{name}"), name, cure);
+        }
+    };
+    let clustered = "remove it: targets are clustered by their key and not partitioned";
+    refuse("partition_by", table.partition_by.is_some(), clustered);
+    refuse("cluster_by", table.cluster_by.is_some(), clustered);
+    refuse(
+        "exclude",
+        table.exclude.is_some(),
+        "exclude the whole table in sources[0].mysql.tables, or remove it: every column is copied",
+    );
+    refuse(
+        "hash",
+        table.hash.is_some(),
+        "exclude the whole table in sources[0].mysql.tables, or remove it: columns are copied as they are",
+    );
+    refuse("types", table.types.is_some(), without);
+    refuse(
+        "mode",
+        matches!(table.mode, Some(RawMode::History | RawMode::Append)),
+        "write upsert, or remove it",
+    );
+}
+
+fn schema_changes(raw: &RawSchemaChanges, rules: &mut Rules<'_>) {
+    let parks = "remove it: in this version a table is parked when its columns change";
+    let mut judge = |name: &str, value: Option<&String>, done: Option<&str>| {
+        let key = format!("schema_changes.{name}");
+        let Some(value) = value else { return };
+        match done {
+            Some(only) if only == value => {}
+            Some(only) => {
+                let shown = rules.quote(&key, value);
+                rules
+                    .mistakes
+                    .not_built(&key, &shown, &format!("write {only}, or remove it"));
+            }
+            None => rules.mistakes.not_built(&key, name, parks),
+        }
+    };
+    judge("add_column", raw.add_column.as_ref(), None);
+    judge("new_table", raw.new_table.as_ref(), None);
+    judge("drop_column", raw.drop_column.as_ref(), None);
+    judge("rename_column", raw.rename_column.as_ref(), None);
+    judge("incompatible_type", raw.incompatible_type.as_ref(), None);
+    judge("truncate", raw.truncate.as_ref(), None);
+    judge("key_change", raw.key_change.as_ref(), Some("park"));
+    judge("drop_table", raw.drop_table.as_ref(), Some("keep"));
+    judge("added_default", raw.added_default.as_ref(), None);
+    judge("resnapshot_limit", raw.resnapshot_limit.as_ref(), None);
+    if raw.hold_names.as_ref().is_some_and(|names| !names.is_empty()) {
+        rules
+            .mistakes
+            .not_built("schema_changes.hold_names", "hold_names", parks);
+    }
+}
+
+fn checkpoint(raw: Option<String>, rules: &mut Rules<'_>) -> Option<PathBuf> {
+    let (key, cure) = (
+        "checkpoint",
+        "write file:// and an absolute directory, such as file:///var/lib/replicator",
+    );
+    let text = rules.require(key, raw, cure)?;
+    for scheme in ["s3", "gs"] {
+        if text.starts_with(&format!("{scheme}://")) {
+            rules
+                .mistakes
+                .not_built(key, &format!("a checkpoint in {scheme}://"), cure);
+            return None;
+        }
+    }
+    let directory = text.strip_prefix("file://").map(PathBuf::from);
+    match directory.filter(|path| path.is_absolute()) {
+        Some(path) => Some(path),
+        None => {
+            let shown = rules.quote(key, &text);
+            rules
+                .mistakes
+                .add(key, format!("{shown} is not an absolute directory"), cure);
+            None
+        }
+    }
+}
+
+fn http(raw: Option<String>, rules: &mut Rules<'_>) -> Option<SocketAddr> {
+    let text = raw.unwrap_or_else(|| "0.0.0.0:8080".to_owned());
+    match text.parse() {
+        Ok(address) => Some(address),
+        Err(_) => {
+            let shown = rules.quote("http", &text);
+            rules.mistakes.add(
+                "http",
+                format!("{shown} is not an address and a port"),
+                "write an IP address and a port, such as 127.0.0.1:8080",
+            );
+            None
+        }
+    }
+}
