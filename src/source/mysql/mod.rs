@@ -1,8 +1,29 @@
-//! MySQL and MariaDB: connections, judgement of a server, catalog, statements and snapshot chunks.
+//! MySQL and MariaDB: connections, judgement of a server, catalog, statements, snapshot chunks, and values.
+//!
+//! Values: [`table_map`] and [`catalog`] describe a table, [`decoder`] turns either into a layout with a
+//! plan, [`rows`] and [`snapshot_rows`] walk the rows of the log and of a SELECT by that plan.
 
+pub mod catalog;
+mod cell;
+mod charset;
 pub mod connect;
+mod cursor;
 pub mod ddl;
+mod decimal;
+pub mod decoder;
 pub mod error;
+mod jsonb;
 pub mod lexer;
 pub mod query_event;
+pub mod rows;
 pub mod server;
+pub mod snapshot_rows;
+pub mod table_map;
+mod temporal;
+pub mod types;
+
+pub use catalog::{CatalogColumn, CatalogTable};
+pub use decoder::{Decoder, LayoutError};
+pub use rows::{RowsAt, RowsError, RowsHead, RowsKind, decode_rows, image_bytes};
+pub use snapshot_rows::snapshot_changes;
+pub use table_map::{TableMap, TableMapError, TableMapHead};

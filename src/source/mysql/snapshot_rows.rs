@@ -1,0 +1,208 @@
+//! Rows that a SELECT returned, through the same visitor as rows of the log and with equal values. The
+//! rows come by the binary protocol (a prepared statement: the text protocol rounds FLOAT to six digits)
+//! from a session with `time_zone='+00:00'` and `NAMES utf8mb4`, columns in the layout's order.
+
+use std::sync::Arc;
+
+use mysql_async::{Row, Value as Sent};
+
+use super::cell::{self, Form, Scratch, Temporal};
+use super::charset::Codec;
+use super::cursor::be_uint;
+use super::decimal;
+use super::decoder::Decoder;
+use super::rows::with_scratch;
+use super::temporal;
+use crate::event::{
+    CellVisitor, Change, CivilDate, CivilDateTime, Op, Ordinal, RowChanges, RowError, RowImages, RowRef,
+    TxnStart, Unrepresentable, Value,
+};
+
+/// Rows of a chunk as changes, all inserts, numbered by the table's low watermark. `read_micros`: when they
+/// were read, microseconds since 1970-01-01T00:00:00Z.
+pub fn snapshot_changes(
+    decoder: &Arc<Decoder>,
+    rows: Vec<Row>,
+    low: TxnStart,
+    read_micros: i64,
+) -> RowChanges {
+    let mut bytes = 0_usize;
+    let mut changes = Vec::with_capacity(rows.len());
+    for (index, row) in rows.iter().enumerate() {
+        let size = row_bytes(row);
+        bytes = bytes.saturating_add(size);
+        let after = RowRef {
+            at: u32::try_from(index).unwrap_or(u32::MAX),
+            len: u32::try_from(size).unwrap_or(u32::MAX),
+        };
+        changes.push(Change {
+            op: Op::Insert { after },
+            ordinal: Ordinal(0),
+        });
+    }
+    RowChanges {
+        layout: Arc::clone(decoder.layout()),
+        images: Arc::new(SelectedRows {
+            decoder: Arc::clone(decoder),
+            rows,
+            bytes,
+        }),
+        txn: low,
+        committed_micros: read_micros,
+        changes,
+        snapshot: true,
+    }
+}
+
+/// What a row keeps in memory, about: each cell's value and the bytes it owns.
+fn row_bytes(row: &Row) -> usize {
+    let owned = (0..row.len()).map(|column| match row.as_ref(column) {
+        Some(Sent::Bytes(bytes)) => bytes.len(),
+        Some(
+            Sent::NULL
+            | Sent::Int(_)
+            | Sent::UInt(_)
+            | Sent::Float(_)
+            | Sent::Double(_)
+            | Sent::Date(..)
+            | Sent::Time(..),
+        )
+        | None => 0,
+    });
+    row.len() * size_of::<Option<Sent>>() + owned.sum::<usize>()
+}
+
+/// Selected rows of one layout.
+#[derive(Debug)]
+struct SelectedRows {
+    decoder: Arc<Decoder>,
+    rows: Vec<Row>,
+    bytes: usize,
+}
+
+impl RowImages for SelectedRows {
+    fn visit(&self, at: RowRef, visitor: &mut dyn CellVisitor) -> Result<(), RowError> {
+        let malformed = |column: usize, reason: &str| RowError::Malformed {
+            column,
+            reason: reason.to_owned(),
+        };
+        let row = usize::try_from(at.at)
+            .ok()
+            .and_then(|index| self.rows.get(index))
+            .ok_or_else(|| malformed(0, "no such row"))?;
+        if row.len() != self.decoder.cells.len() {
+            return Err(malformed(0, "another number of columns"));
+        }
+        with_scratch(|scratch| {
+            for (column, cell) in self.decoder.cells.iter().enumerate() {
+                let sent = row
+                    .as_ref(column)
+                    .ok_or_else(|| malformed(column, "the cell was taken"))?;
+                let value = value(&cell.form, sent, scratch)
+                    .ok_or_else(|| malformed(column, "the server sent another type than it declares"))?;
+                visitor.cell(column, value)?;
+            }
+            Ok(())
+        })
+    }
+
+    fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+/// A cell as the protocol has it; `None`: not of the column's type.
+fn value<'a>(form: &Form, sent: &'a Sent, scratch: &'a mut Scratch) -> Option<Value<'a>> {
+    match sent {
+        Sent::NULL => Some(Value::Null),
+        Sent::Bytes(bytes) => bytes_value(form, bytes, scratch),
+        Sent::Int(number) => integer(form, i128::from(*number)),
+        Sent::UInt(number) => integer(form, i128::from(*number)),
+        Sent::Float(number) => (*form == Form::Float).then_some(Value::Float(*number)),
+        Sent::Double(number) => (*form == Form::Double).then_some(Value::Double(*number)),
+        Sent::Date(year, month, day, hour, minute, second, micros) => {
+            let date = CivilDate {
+                year: *year,
+                month: *month,
+                day: *day,
+            };
+            let civil = CivilDateTime {
+                date,
+                hour: *hour,
+                minute: *minute,
+                second: *second,
+                micros: *micros,
+            };
+            dated(form, civil)
+        }
+        Sent::Time(negative, days, hours, minutes, seconds, micros) => {
+            let hours = i64::from(*days) * 24 + i64::from(*hours);
+            let seconds = (hours * 60 + i64::from(*minutes)) * 60 + i64::from(*seconds);
+            let magnitude = seconds * temporal::MICROS + i64::from(*micros);
+            let signed = if *negative { -magnitude } else { magnitude };
+            matches!(form, Form::Temporal(Temporal::Time | Temporal::OldTime)).then_some(Value::Time(signed))
+        }
+    }
+}
+
+fn integer(form: &Form, number: i128) -> Option<Value<'static>> {
+    if *form == Form::Unsigned64 {
+        return u64::try_from(number).ok().map(Value::UInt);
+    }
+    let fits = matches!(form, Form::Signed | Form::Unsigned | Form::Year);
+    fits.then(|| i64::try_from(number).ok().map(Value::Int)).flatten()
+}
+
+fn dated(form: &Form, civil: CivilDateTime) -> Option<Value<'static>> {
+    let Form::Temporal(form) = form else {
+        return None;
+    };
+    match form {
+        Temporal::Date => Some(Value::Date(civil.date)),
+        Temporal::DateTime | Temporal::OldDateTime => Some(Value::DateTime(civil)),
+        Temporal::Timestamp | Temporal::OldTimestamp => {
+            let date = civil.date;
+            if (date.year, date.month, date.day) == (0, 0, 0) {
+                return Some(Value::Unrepresentable(Unrepresentable::ZeroTimestamp));
+            }
+            temporal::instant(civil).map(Value::Timestamp)
+        }
+        Temporal::Time | Temporal::OldTime => None,
+    }
+}
+
+/// Strings come in UTF-8 whatever the column's character set is.
+fn bytes_value<'a>(form: &Form, bytes: &'a [u8], scratch: &'a mut Scratch) -> Option<Value<'a>> {
+    let number = |bytes: &[u8]| (bytes.len() <= 8).then(|| be_uint(bytes));
+    match form {
+        Form::Text(_) | Form::Enum(_) | Form::Set(_) => Some(cell::text(Codec::Utf8, bytes, scratch)),
+        Form::Char(_) => Some(cell::trimmed(cell::text(Codec::Utf8, bytes, scratch))),
+        Form::Bytes => Some(Value::Bytes(bytes)),
+        Form::Binary(length) => Some(cell::padded(bytes, usize::from(*length), scratch)),
+        Form::Geometry => Some(cell::geometry(bytes)),
+        Form::Json => Some(Value::Json(std::str::from_utf8(bytes).ok()?)),
+        Form::Bool => number(bytes).map(|bits| Value::Bool(bits & 1 != 0)),
+        Form::Bits => number(bytes).map(|bits| Value::Int(bits.cast_signed())),
+        Form::Bits64 => number(bytes).map(Value::UInt),
+        Form::Decimal { precision, scale } => {
+            let text = std::str::from_utf8(bytes).ok()?;
+            if *precision <= decimal::I128_DIGITS {
+                let unscaled = decimal::unscaled_text(text, *scale)?;
+                return Some(Value::Decimal {
+                    unscaled,
+                    scale: *scale,
+                });
+            }
+            scratch.text.clear();
+            decimal::normal_text(text, &mut scratch.text)?;
+            Some(Value::DecimalText(&scratch.text))
+        }
+        Form::Signed
+        | Form::Unsigned
+        | Form::Unsigned64
+        | Form::Float
+        | Form::Double
+        | Form::Year
+        | Form::Temporal(_) => None,
+    }
+}
