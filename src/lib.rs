@@ -17,8 +17,10 @@
 //! 5. No queue grows without a bound in bytes; no log line holds a cell's value or a secret.
 
 pub mod checkpoint;
+pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod control;
 pub mod event;
 pub mod failpoint;
 pub mod fault;
@@ -28,3 +30,4 @@ pub mod sink;
 pub mod source;
 pub mod status;
 pub mod task;
+pub mod telemetry;

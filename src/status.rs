@@ -44,6 +44,7 @@ pub enum TableProgress {
         /// Rows that the source estimates.
         estimate: u64,
         /// Rows acknowledged.
+        #[serde(rename = "copied_rows")]
         rows: u64,
         /// Chunks acknowledged.
         chunks: u64,
@@ -95,6 +96,17 @@ pub struct Status {
     inner: Mutex<Inner>,
 }
 
+/// A part that has to show life, as shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PartView {
+    /// What it does.
+    pub name: &'static str,
+    /// Whether it showed life lately.
+    pub alive: bool,
+    /// Milliseconds since it last did; `None` before the first time.
+    pub silent_ms: Option<i64>,
+}
+
 /// What is shown of a pipeline.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct StatusView {
@@ -102,6 +114,10 @@ pub struct StatusView {
     pub ready: bool,
     /// Why not, part by part; empty when ready.
     pub problems: Vec<String>,
+    /// The parts that have to show life.
+    pub parts: Vec<PartView>,
+    /// Changes from the log that the target acknowledged since the start, all tables.
+    pub rows: u64,
     /// Where the log is read.
     pub read_to: String,
     /// Where a restart would begin.
@@ -179,6 +195,8 @@ impl Status {
     /// The target acknowledged changes of a table.
     pub fn acknowledged(&self, table: &TableId, rows: u64, bytes: u64) {
         self.rows.fetch_add(rows, Ordering::Relaxed);
+        metrics::counter!("replicator_rows_total", "table" => table.to_string()).increment(rows);
+        metrics::counter!("replicator_sent_bytes_total", "table" => table.to_string()).increment(bytes);
         self.update(table, |view| {
             view.rows += rows;
             view.bytes += bytes;
@@ -244,6 +262,8 @@ impl Status {
         self.with(|inner| StatusView {
             ready: problems.is_empty(),
             problems,
+            parts: self.parts(clock).to_vec(),
+            rows: self.rows(),
             read_to: inner.read_to.clone(),
             safe_at: inner.safe_at.clone(),
             appended_lag_ms,
@@ -272,17 +292,28 @@ impl Status {
         (known > 0).then(|| clock.unix_micros().saturating_sub(known).max(0))
     }
 
-    fn problems(&self, clock: &Clock) -> Vec<String> {
-        let mut problems = Vec::new();
-        for (name, part) in [("log reader", &self.reader), ("checkpoint keeper", &self.keeper)] {
-            match part.silence(clock) {
-                None => problems.push(format!("{name} has not started")),
-                Some(silence) if silence > SILENCE_MICROS => {
-                    problems.push(format!("{name} has been silent for {} s", silence / 1_000_000));
-                }
-                Some(_) => {}
+    fn parts(&self, clock: &Clock) -> [PartView; 2] {
+        let look = |name, part: &Heartbeat| {
+            let silence = part.silence(clock);
+            PartView {
+                name,
+                alive: silence.is_some_and(|micros| micros <= SILENCE_MICROS),
+                silent_ms: silence.map(|micros| micros / 1000),
             }
-        }
+        };
+        [
+            look("log reader", &self.reader),
+            look("checkpoint keeper", &self.keeper),
+        ]
+    }
+
+    fn problems(&self, clock: &Clock) -> Vec<String> {
+        let describe = |part: PartView| match part.silent_ms {
+            _ if part.alive => None,
+            None => Some(format!("{} has not started", part.name)),
+            Some(silence) => Some(format!("{} has been silent for {} s", part.name, silence / 1000)),
+        };
+        let mut problems: Vec<String> = self.parts(clock).into_iter().filter_map(describe).collect();
         self.with(|inner| problems.extend(inner.fatal.clone()));
         problems
     }
@@ -319,6 +350,21 @@ mod tests {
         status.reader.beat(&clock);
         status.fatal("position lost");
         assert_eq!(status.view(&clock).problems, ["position lost"]);
+    }
+
+    #[test]
+    fn rows_copied_and_rows_followed_are_told_apart_when_shown() {
+        let status = Status::default();
+        let table = TableId::new("shop", "orders");
+        status.snapshot_begins(&table, 100, 0, 0);
+        status.snapshot_progress(&table, 40, 4);
+        status.acknowledged(&table, 7, 70);
+        let view = status.view(&Clock::manual());
+        assert_eq!(
+            serde_json::to_string(&view.tables["shop.orders"]).unwrap(),
+            r#"{"state":"snapshot","estimate":100,"copied_rows":40,"chunks":4,"rows":7,"bytes":70,"skipped":0}"#
+        );
+        assert_eq!(view.rows, 7);
     }
 
     #[test]

@@ -19,7 +19,6 @@ pub(super) struct RawConfig {
     #[schemars(required)]
     pub(super) pipeline: Option<String>,
     /// Where rows come from: exactly one in this version.
-    #[serde(default)]
     #[schemars(required, with = "Vec<RawSource>")]
     pub(super) sources: Option<Vec<Option<RawSource>>>,
     /// Where rows go.
@@ -41,6 +40,7 @@ pub(super) struct RawConfig {
 /// One source: a name and exactly one kind.
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "Source")]
 pub(super) struct RawSource {
     /// The source's name, `{source}` in templates: 1 to 40 of `a-z`, `0-9`, `_` and `-`.
     #[schemars(required)]
@@ -54,6 +54,7 @@ pub(super) struct RawSource {
 /// A MySQL or MariaDB server and what is read from it.
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "Mysql")]
 pub(super) struct RawMysql {
     /// `mysql://user:password@host:port`; the port is 3306 unless set. Literal text in user and password
     /// is percent-decoded, what `${…}` puts there is not. A password that is `${file:/path}` and nothing
@@ -66,7 +67,6 @@ pub(super) struct RawMysql {
     pub(super) tls: Option<RawTls>,
     /// Which tables are captured: `schema.table` with `*` and `?`; a leading `!` excludes. System schemas
     /// never are.
-    #[serde(default)]
     #[schemars(required, with = "Vec<String>")]
     pub(super) tables: Option<Vec<Option<String>>>,
     /// The first copy.
@@ -89,6 +89,7 @@ pub(super) enum MysqlAuth {
 /// Transport security of a connection.
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "Tls")]
 pub(super) struct RawTls {
     /// How much of the server's certificate is verified: `verify_identity` unless set.
     pub(super) mode: Option<RawTlsMode>,
@@ -99,6 +100,7 @@ pub(super) struct RawTls {
 /// How much of the server's certificate is verified.
 #[derive(Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(rename = "TlsMode")]
 pub(super) enum RawTlsMode {
     /// No TLS.
     Disabled,
@@ -113,6 +115,7 @@ pub(super) enum RawTlsMode {
 /// The first copy of a table.
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "Snapshot")]
 pub(super) struct RawSnapshot {
     /// Whether there is one: `initial` unless set.
     pub(super) mode: Option<RawSnapshotMode>,
@@ -125,6 +128,7 @@ pub(super) struct RawSnapshot {
 /// Whether tables are copied before they are followed.
 #[derive(Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(rename = "SnapshotMode")]
 pub(super) enum RawSnapshotMode {
     /// Every table without a finished copy is copied.
     Initial,
@@ -137,6 +141,7 @@ pub(super) enum RawSnapshotMode {
 /// DynamoDB tables. Not in this version.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "Dynamodb")]
 #[expect(
     dead_code,
     reason = "part of the public shape; its presence is what validation looks at"
@@ -153,6 +158,7 @@ pub(super) struct RawDynamodb {
 /// The target: exactly one kind.
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "Sink")]
 pub(super) struct RawSink {
     /// A BigQuery project.
     #[schemars(required)]
@@ -162,6 +168,7 @@ pub(super) struct RawSink {
 /// A BigQuery project and how tables are named and written there.
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "Bigquery")]
 pub(super) struct RawBigquery {
     /// Project that holds the data sets.
     #[schemars(required)]
@@ -190,6 +197,7 @@ pub(super) struct RawBigquery {
 /// Where tokens for Google's API come from.
 #[derive(Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(rename = "Auth")]
 pub(super) enum RawAuth {
     /// Application default credentials.
     Adc,
@@ -202,6 +210,7 @@ pub(super) enum RawAuth {
 /// Where the two APIs are.
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "Endpoints")]
 pub(super) struct RawEndpoints {
     /// The REST API, such as `http://127.0.0.1:9050`.
     pub(super) rest: Option<String>,
@@ -212,6 +221,7 @@ pub(super) struct RawEndpoints {
 /// Overrides for a table. Only `mode: upsert`, which is what happens anyway, is in this version.
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "Table")]
 pub(super) struct RawTable {
     /// Partitioning of the target. Not in this version.
     pub(super) partition_by: Option<RawPartition>,
@@ -230,6 +240,7 @@ pub(super) struct RawTable {
 /// Partitioning of a target.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "Partition")]
 #[expect(
     dead_code,
     reason = "part of the public shape; its presence is what validation looks at"
@@ -242,6 +253,7 @@ pub(super) struct RawPartition {
 /// What a target holds.
 #[derive(Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(rename = "Mode")]
 pub(super) enum RawMode {
     /// The rows that the source holds.
     Upsert,
@@ -255,6 +267,7 @@ pub(super) enum RawMode {
 /// as it is, so only `key_change: park` and `drop_table: keep` can be asked for.
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "SchemaChanges")]
 pub(super) struct RawSchemaChanges {
     pub(super) add_column: Option<String>,
     pub(super) new_table: Option<String>,
@@ -272,6 +285,7 @@ pub(super) struct RawSchemaChanges {
 /// A receiver of notices. Not in this version.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "Notice")]
 #[expect(
     dead_code,
     reason = "part of the public shape; its presence is what validation looks at"

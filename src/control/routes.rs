@@ -1,0 +1,108 @@
+//! What each path answers.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use serde::Serialize;
+
+use super::{About, Shared};
+use crate::status::{PartView, StatusView};
+
+/// Silence after which the runtime counts as stuck, microseconds.
+const STUCK_MICROS: i64 = 30_000_000;
+
+/// One file, nothing from elsewhere; the header holds the browser to that.
+const PAGE: &str = include_str!("page.html");
+const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; \
+                      connect-src 'self'; img-src data:; frame-ancestors 'none'; base-uri 'none'";
+
+/// All paths.
+pub(super) fn router(shared: Arc<Shared>) -> Router {
+    Router::new()
+        .route("/", get(page))
+        .route("/api/status", get(status))
+        .route("/livez", get(livez))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .with_state(shared)
+}
+
+#[derive(Serialize)]
+struct Whole<'a> {
+    #[serde(flatten)]
+    about: &'a About,
+    #[serde(flatten)]
+    view: StatusView,
+}
+
+#[derive(Serialize)]
+struct Ready {
+    ready: bool,
+    problems: Vec<String>,
+    parts: Vec<PartView>,
+}
+
+async fn page() -> Response {
+    (
+        [
+            (header::CONTENT_TYPE, "text/html; charset=utf-8"),
+            (header::CONTENT_SECURITY_POLICY, POLICY),
+            (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+            (header::CACHE_CONTROL, "no-cache"),
+        ],
+        PAGE,
+    )
+        .into_response()
+}
+
+async fn status(State(shared): State<Arc<Shared>>) -> Response {
+    let whole = Whole {
+        about: &shared.about,
+        view: shared.status.view(&shared.clock),
+    };
+    ([(header::CACHE_CONTROL, "no-store")], Json(whole)).into_response()
+}
+
+async fn livez(State(shared): State<Arc<Shared>>) -> Response {
+    match shared.runtime.silence(&shared.clock) {
+        Some(silence) if silence <= STUCK_MICROS => (StatusCode::OK, "live\n").into_response(),
+        Some(_) | None => (StatusCode::SERVICE_UNAVAILABLE, "the runtime is stuck\n").into_response(),
+    }
+}
+
+async fn readyz(State(shared): State<Arc<Shared>>) -> Response {
+    let view = shared.status.view(&shared.clock);
+    let code = if view.ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    let body = Json(Ready {
+        ready: view.ready,
+        problems: view.problems,
+        parts: view.parts,
+    });
+    (code, [(header::CACHE_CONTROL, "no-store")], body).into_response()
+}
+
+/// Ages and lags grow by themselves, so they are taken when they are asked for.
+async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
+    let view = shared.status.view(&shared.clock);
+    metrics::gauge!("replicator_ready").set(if view.ready { 1.0 } else { 0.0 });
+    if let Some(lag) = view.appended_lag_ms {
+        metrics::gauge!("replicator_appended_lag_seconds").set(seconds(lag));
+    }
+    if let Some(age) = view.checkpoint_age_ms {
+        metrics::gauge!("replicator_checkpoint_age_seconds").set(seconds(age));
+    }
+    let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
+    (kind, shared.metrics.render()).into_response()
+}
+
+fn seconds(milliseconds: i64) -> f64 {
+    std::time::Duration::from_millis(u64::try_from(milliseconds).unwrap_or(0)).as_secs_f64()
+}

@@ -1,0 +1,196 @@
+//! What the process says of itself: log lines on standard error, a panic as a log line before it
+//! becomes an error, and the recorder behind `/metrics`, which `control` serves.
+
+use std::io::IsTerminal;
+use std::panic::PanicHookInfo;
+
+use metrics::{Unit, describe_counter, describe_gauge};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+use tracing_subscriber::filter::ParseError;
+use tracing_subscriber::{EnvFilter, fmt};
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// Text on a terminal, JSON elsewhere.
+    Auto,
+    /// Lines for people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Why telemetry could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum TelemetryError {
+    /// The log filter cannot be read.
+    #[error("the log level {level:?} cannot be used")]
+    Level {
+        /// As given.
+        level: String,
+        /// Why.
+        source: ParseError,
+    },
+    /// The process has a subscriber already.
+    #[error("logging is set up already")]
+    Twice(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The metrics recorder cannot be built or is there already.
+    #[error("metrics cannot be set up")]
+    Metrics(#[from] BuildError),
+}
+
+/// Upper bounds of durations, seconds: from a local call to the longest wait for a job.
+const SECONDS: [f64; 14] = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 600.0,
+];
+
+/// Upper bounds of sizes, bytes: from one small row to the largest request.
+const BYTES: [f64; 9] = [
+    256.0,
+    4096.0,
+    16_384.0,
+    65_536.0,
+    262_144.0,
+    1_048_576.0,
+    4_194_304.0,
+    8_388_608.0,
+    20_971_520.0,
+];
+
+/// Starts logging; `level` is a level or a list of `target=level`.
+///
+/// # Errors
+/// The level cannot be read, or logging was started before.
+pub fn start_logging(format: LogFormat, level: &str) -> Result<(), TelemetryError> {
+    let filter = EnvFilter::builder()
+        .parse(level)
+        .map_err(|source| TelemetryError::Level {
+            level: level.to_owned(),
+            source,
+        })?;
+    let terminal = std::io::stderr().is_terminal();
+    let json = match format {
+        LogFormat::Auto => !terminal,
+        LogFormat::Text => false,
+        LogFormat::Json => true,
+    };
+    let lines = fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(terminal && !json);
+    let started = if json {
+        lines
+            .json()
+            .flatten_event(true)
+            .with_current_span(true)
+            .with_span_list(false)
+            .try_init()
+    } else {
+        lines.compact().try_init()
+    };
+    started.map_err(TelemetryError::Twice)?;
+    std::panic::set_hook(Box::new(log_panic));
+    Ok(())
+}
+
+/// Starts the metrics recorder; every metric carries the pipeline's name.
+///
+/// # Errors
+/// The process has a recorder already.
+pub fn start_metrics(pipeline: &str) -> Result<PrometheusHandle, TelemetryError> {
+    let handle = builder(pipeline)?.install_recorder()?;
+    describe();
+    Ok(handle)
+}
+
+fn builder(pipeline: &str) -> Result<PrometheusBuilder, BuildError> {
+    PrometheusBuilder::new()
+        .add_global_label("pipeline", pipeline)
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)?
+        .set_buckets_for_metric(Matcher::Suffix("_bytes".to_owned()), &BYTES)
+}
+
+fn describe() {
+    describe_gauge!("replicator_ready", "1 if every part makes progress, else 0");
+    describe_gauge!(
+        "replicator_appended_lag_seconds",
+        Unit::Seconds,
+        "Time by which acknowledged changes trail the source's commits"
+    );
+    describe_gauge!(
+        "replicator_checkpoint_age_seconds",
+        Unit::Seconds,
+        "Time since the checkpoint was written"
+    );
+    describe_gauge!(
+        "replicator_table_parked",
+        "1 if the table is not followed any more"
+    );
+    describe_gauge!(
+        "replicator_snapshot_rows",
+        "Rows of the table's snapshot that the target acknowledged"
+    );
+    describe_counter!(
+        "replicator_rows_total",
+        "Changes from the log that the target acknowledged"
+    );
+    describe_counter!(
+        "replicator_sent_bytes_total",
+        Unit::Bytes,
+        "Bytes sent for changes from the log that the target acknowledged"
+    );
+    describe_counter!(
+        "replicator_rows_skipped_total",
+        "Changes left out because a snapshot holds them"
+    );
+    describe_counter!(
+        "replicator_source_errors_total",
+        "Failures of the source that may pass"
+    );
+}
+
+/// The panic's text is logged with its place; who joins the task turns it into an error.
+fn log_panic(info: &PanicHookInfo<'_>) {
+    let place = info.location().map(ToString::to_string).unwrap_or_default();
+    let thread = std::thread::current();
+    tracing::error!(
+        place,
+        thread = thread.name().unwrap_or("unnamed"),
+        message = info.payload_as_str().unwrap_or("no message"),
+        "panic"
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metrics_carry_the_pipeline_and_their_descriptions() {
+        let recorder = builder("shop").unwrap().build_recorder();
+        metrics::with_local_recorder(&recorder, || {
+            describe();
+            metrics::gauge!("replicator_ready").set(1.0);
+            metrics::histogram!("replicator_append_seconds").record(0.02);
+        });
+        let text = recorder.handle().render();
+        assert!(
+            text.contains("# HELP replicator_ready 1 if every part makes progress"),
+            "{text}"
+        );
+        assert!(text.contains("replicator_ready{pipeline=\"shop\"} 1"), "{text}");
+        assert!(
+            text.contains("replicator_append_seconds_bucket{pipeline=\"shop\",le=\"0.025\"} 1"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_level_that_cannot_be_read_is_named() {
+        let error = start_logging(LogFormat::Text, "replicator=loudly").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the log level \"replicator=loudly\" cannot be used"
+        );
+    }
+}
