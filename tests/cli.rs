@@ -1,6 +1,9 @@
 //! The program as it is started: what it prints and how it ends.
 
-#![expect(clippy::expect_used, reason = "a test reports what it did not expect by failing")]
+#![expect(
+    clippy::expect_used,
+    reason = "a test reports what it did not expect by failing"
+)]
 
 use std::process::{Command, Output};
 

@@ -2,7 +2,10 @@
 //! why it exists, and that no text names a place of one machine. Every violation is printed with its
 //! file and line, all at once.
 
-#![expect(clippy::expect_used, reason = "a test reports what it did not expect by failing")]
+#![expect(
+    clippy::expect_used,
+    reason = "a test reports what it did not expect by failing"
+)]
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};

@@ -11,6 +11,8 @@ use replicator::event::*;
 use replicator::fault::{Classify, Fault};
 use replicator::source::*;
 
+use crate::reader::{Images, Reader};
+
 /// What a table holds: key to value.
 pub(crate) type Rows = BTreeMap<i64, i64>;
 
@@ -256,21 +258,6 @@ fn gtid(number: u64) -> Gtid {
     }
 }
 
-#[derive(Debug)]
-struct Images(Vec<(i64, i64)>);
-
-impl RowImages for Images {
-    fn visit(&self, row: RowRef, visitor: &mut dyn CellVisitor) -> Result<(), RowError> {
-        let (key, value) = self.0[usize::try_from(row.at).unwrap()];
-        visitor.cell(0, Value::Int(key))?;
-        visitor.cell(1, Value::Int(value))
-    }
-
-    fn bytes(&self) -> usize {
-        self.0.len() * 16
-    }
-}
-
 /// Items of one transaction, a rows event for each change.
 fn items(transaction: &Transaction, epoch: Epoch, gtids: bool) -> Vec<Item> {
     let txn = TxnStart {
@@ -353,37 +340,6 @@ impl ItemStream for Stream {
                     self.at += 1;
                 }
             }
-        })
-    }
-}
-
-struct Reader {
-    rows: Vec<(i64, i64)>,
-    read: ChunkRead,
-}
-
-impl ChunkRows for Reader {
-    fn next(&mut self) -> BoxFuture<'_, Result<Option<RowChanges>, SourceError>> {
-        Box::pin(async {
-            if self.rows.is_empty() {
-                return Ok(None);
-            }
-            let rows: Vec<(i64, i64)> = self.rows.drain(..self.rows.len().min(3)).collect();
-            let count = u32::try_from(rows.len()).unwrap();
-            let insert = |at: u32| Change {
-                op: Op::Insert {
-                    after: RowRef { at, len: 16 },
-                },
-                ordinal: Ordinal(0),
-            };
-            Ok(Some(RowChanges {
-                layout: Arc::new(self.read.layout.clone()),
-                images: Arc::new(Images(rows)),
-                txn: self.read.low,
-                committed_micros: 0,
-                changes: (0..count).map(insert).collect(),
-                snapshot: true,
-            }))
         })
     }
 }

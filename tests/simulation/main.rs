@@ -10,6 +10,7 @@
 )]
 
 mod database;
+mod reader;
 
 use std::sync::Arc;
 use std::time::Duration;
