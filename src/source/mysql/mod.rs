@@ -4,16 +4,20 @@
 //! plan, [`rows`] and [`snapshot_rows`] walk the rows of the log and of a SELECT by that plan.
 
 pub mod catalog;
+pub mod catalog_read;
 mod cell;
 mod charset;
+pub mod chunks;
 pub mod connect;
 mod cursor;
 pub mod ddl;
 mod decimal;
 pub mod decoder;
 pub mod error;
+pub mod grants;
 mod jsonb;
 pub mod lexer;
+pub mod preflight;
 pub mod query_event;
 pub mod rows;
 pub mod server;

@@ -1,0 +1,217 @@
+use super::*;
+use crate::source::Estimate;
+use crate::source::mysql::catalog::CatalogColumn;
+use crate::source::mysql::lexer::Dialect;
+
+fn server() -> ServerInfo {
+    ServerInfo {
+        flavour: Flavour::Mysql,
+        version_text: "8.4.6".to_owned(),
+        version: (8, 4, 6),
+        server_uuid: Some("3e11fa47-71ca-11e1-9e33-c80aa9429562".to_owned()),
+        server_id: 1,
+        log_bin: true,
+        binlog_format: "ROW".to_owned(),
+        binlog_row_image: "FULL".to_owned(),
+        binlog_row_metadata: Some("FULL".to_owned()),
+        binlog_row_value_options: String::new(),
+        binlog_checksum: "CRC32".to_owned(),
+        gtid_mode: "ON".to_owned(),
+        lower_case_table_names: 0,
+        gtid_executed: Some(crate::event::GtidSet::default()),
+        gtid_purged: Some(crate::event::GtidSet::default()),
+        gtid_binlog_pos: None,
+        current: None,
+        logs: Vec::new(),
+        max_allowed_packet: 64 << 20,
+        sql_mode: String::new(),
+        log_expires_after: Some(2_592_000),
+        rds_retention_hours: None,
+        hidden_cascades: true,
+    }
+}
+
+fn grants(lines: &[&str]) -> Grants {
+    let mut grants = Grants::parse(lines.iter().copied(), Dialect::of(&server()));
+    grants.account = "repl@%".to_owned();
+    grants
+}
+
+fn table(name: &str, engine: &str) -> TableFacts {
+    TableFacts {
+        id: TableId::new("shop", name),
+        engine: engine.to_owned(),
+        estimate: Estimate {
+            rows: 10,
+            bytes: 1000,
+        },
+    }
+}
+
+fn catalog(name: &str, data_type: &str, key: Option<u16>) -> CatalogTable {
+    CatalogTable {
+        id: TableId::new("shop", name),
+        columns: vec![CatalogColumn {
+            name: crate::event::ColumnName::new("id"),
+            column_type: data_type.to_owned(),
+            data_type: data_type.to_owned(),
+            charset: None,
+            collation: None,
+            nullable: false,
+            key,
+            generated: false,
+            invisible: false,
+        }],
+    }
+}
+
+fn good() -> Facts {
+    Facts {
+        server: server(),
+        grants: grants(&[
+            "GRANT SELECT, LOCK TABLES, REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO `repl`@`%`",
+        ]),
+        tables: vec![table("orders", "InnoDB")],
+        catalog: vec![catalog("orders", "bigint", Some(0))],
+        cascades: Vec::new(),
+    }
+}
+
+fn judged(facts: &Facts, patterns: &[&str]) -> Vec<Finding> {
+    let patterns = TablePatterns::parse(patterns).unwrap();
+    judge(facts, &patterns, SnapshotMode::Initial)
+}
+
+/// What is not as it should be: `severity subject`.
+fn complaints(facts: &Facts) -> Vec<String> {
+    judged(facts, &["shop.*"])
+        .into_iter()
+        .filter(|finding| finding.severity != Severity::Ok)
+        .inspect(|finding| assert!(!finding.cure.is_empty(), "{finding:?}"))
+        .map(|finding| format!("{:?} {}", finding.severity, finding.subject))
+        .collect()
+}
+
+#[test]
+fn a_server_as_it_should_be_has_no_complaint() {
+    assert_eq!(complaints(&good()), Vec::<String>::new());
+}
+
+#[test]
+fn each_setting_is_judged() {
+    type Change = fn(&mut ServerInfo);
+    let cases: [(Change, &str); 11] = [
+        (|server| server.log_bin = false, "Error log_bin"),
+        (
+            |server| server.binlog_format = "STATEMENT".to_owned(),
+            "Error binlog_format",
+        ),
+        (
+            |server| server.binlog_row_image = "MINIMAL".to_owned(),
+            "Error binlog_row_image",
+        ),
+        (
+            |server| server.binlog_row_value_options = "PARTIAL_JSON".to_owned(),
+            "Error binlog_row_value_options",
+        ),
+        (
+            |server| server.binlog_row_metadata = Some("MINIMAL".to_owned()),
+            "Warning binlog_row_metadata",
+        ),
+        (
+            |server| server.binlog_row_metadata = None,
+            "Warning binlog_row_metadata",
+        ),
+        (
+            |server| server.binlog_checksum = "NONE".to_owned(),
+            "Warning binlog_checksum",
+        ),
+        (
+            |server| server.log_expires_after = Some(3600),
+            "Warning binlog_expire_logs_seconds",
+        ),
+        (
+            |server| server.rds_retention_hours = Some(0),
+            "Warning binlog retention hours",
+        ),
+        (|server| server.gtid_executed = None, "Warning gtid_mode"),
+        (|server| server.version = (5, 7, 44), "Warning server"),
+    ];
+    for (change, expected) in cases {
+        let mut facts = good();
+        change(&mut facts.server);
+        assert_eq!(complaints(&facts), [expected]);
+    }
+}
+
+#[test]
+fn missing_grants_come_with_the_statements_that_give_them() {
+    let mut facts = good();
+    facts.server.gtid_executed = None;
+    facts.grants = grants(&["GRANT USAGE ON *.* TO `repl`@`%`"]);
+    let cures: Vec<String> = judged(&facts, &["shop.*"])
+        .into_iter()
+        .filter(|finding| finding.subject.starts_with("grant"))
+        .map(|finding| finding.cure)
+        .collect();
+    assert_eq!(
+        cures,
+        [
+            "GRANT REPLICATION SLAVE ON *.* TO 'repl'@'%'",
+            "GRANT REPLICATION CLIENT ON *.* TO 'repl'@'%'",
+            "GRANT SELECT ON `shop`.* TO 'repl'@'%'",
+            "GRANT LOCK TABLES ON `shop`.* TO 'repl'@'%'",
+        ]
+    );
+}
+
+#[test]
+fn tables_that_cannot_be_copied_are_named() {
+    let mut facts = good();
+    facts.tables.push(table("log", "MyISAM"));
+    facts.catalog.push(catalog("log", "int", None));
+    facts.catalog.push(catalog("places", "point", Some(0)));
+    facts.cascades.push(Cascade {
+        child: TableId::new("shop", "items"),
+        parent: TableId::new("shop", "orders"),
+        constraint: "fk_1".to_owned(),
+    });
+    assert_eq!(
+        complaints(&facts),
+        [
+            "Error primary key",
+            "Error shop.places",
+            "Warning engine",
+            "Warning foreign keys"
+        ]
+    );
+    let keyless = judged(&facts, &["shop.*"])
+        .into_iter()
+        .find(|finding| finding.subject == "primary key")
+        .unwrap();
+    assert!(keyless.text.ends_with("without: shop.log"), "{}", keyless.text);
+    assert!(keyless.cure.contains("\"!shop.log\""), "{}", keyless.cure);
+}
+
+#[test]
+fn tables_that_are_not_there_are_errors() {
+    let errors = |patterns: &[&str], facts: &Facts| -> Vec<String> {
+        judged(facts, patterns)
+            .into_iter()
+            .filter(|finding| finding.severity == Severity::Error)
+            .map(|finding| finding.subject)
+            .collect()
+    };
+    assert_eq!(errors(&["shop.*", "shop.items"], &good()), ["shop.items"]);
+    let mut empty = good();
+    empty.tables.clear();
+    empty.catalog.clear();
+    assert_eq!(errors(&["shop.*"], &empty), ["tables"]);
+}
+
+#[test]
+fn a_long_list_is_cut() {
+    let names: Vec<String> = (0..25).map(|number| format!("t{number}")).collect();
+    assert!(shortened(&names).ends_with("t19 and 5 more"));
+    assert_eq!(shortened(&["a".to_owned(), "b".to_owned()]), "a, b");
+}

@@ -1,0 +1,137 @@
+//! Real servers for tests: each test starts its own on a free port and stops it when it ends.
+
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "every test binary uses its own part of this module"
+)]
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use mysql_async::Conn;
+use mysql_async::prelude::Queryable;
+use replicator::clock::Clock;
+use replicator::config::{MysqlSource, Secret, Snapshot, SnapshotMode, TablePatterns, Tls, TlsMode};
+use replicator::source::mysql::connect::Connector;
+
+/// Whose server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flavour {
+    Mysql,
+    MariaDb,
+}
+
+pub const BOTH: [Flavour; 2] = [Flavour::Mysql, Flavour::MariaDb];
+
+/// A running server, stopped when dropped.
+#[derive(Debug)]
+pub struct TestDb {
+    pub flavour: Flavour,
+    pub host: String,
+    pub port: u16,
+    pub dir: PathBuf,
+    facts: HashMap<String, String>,
+}
+
+fn script() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/db")
+}
+
+impl TestDb {
+    /// Starts a server with further arguments for it.
+    pub fn start(flavour: Flavour, arguments: &[&str]) -> TestDb {
+        let name = match flavour {
+            Flavour::Mysql => "mysql",
+            Flavour::MariaDb => "mariadb",
+        };
+        let output = Command::new(script())
+            .args(["start", name, "--owner", &std::process::id().to_string(), "--"])
+            .args(arguments)
+            .output()
+            .expect("scripts/db runs");
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(
+            output.status.success(),
+            "scripts/db start {name}: {text}{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        let facts: HashMap<String, String> = text
+            .lines()
+            .filter_map(|line| line.split_once('='))
+            .map(|(key, value)| (key.to_owned(), value.trim_matches('\'').to_owned()))
+            .collect();
+        TestDb {
+            flavour,
+            host: facts
+                .get("HOST")
+                .cloned()
+                .unwrap_or_else(|| "127.0.0.1".to_owned()),
+            port: facts["PORT"].parse().expect("PORT is a number"),
+            dir: PathBuf::from(&facts["DIR"]),
+            facts,
+        }
+    }
+
+    /// What `scripts/db start` said under a key.
+    pub fn fact(&self, key: &str) -> Option<&str> {
+        self.facts.get(key).map(String::as_str)
+    }
+
+    /// A source of this server as the root user, without TLS.
+    pub fn source(&self, tables: &[&str]) -> MysqlSource {
+        MysqlSource {
+            name: "test".to_owned(),
+            host: self.host.clone(),
+            port: self.port,
+            user: self.fact("USER").unwrap_or("root").to_owned(),
+            password: Secret::text(self.fact("PASSWORD").unwrap_or_default()),
+            tls: Tls {
+                mode: TlsMode::Disabled,
+                ca: None,
+            },
+            tables: TablePatterns::parse(tables).expect("patterns are right"),
+            snapshot: Snapshot {
+                mode: SnapshotMode::Initial,
+                parallelism: 2,
+                chunk_rows: 100,
+            },
+            server_id: None,
+        }
+    }
+
+    /// A connector for [`TestDb::source`].
+    pub fn connector(&self, tables: &[&str]) -> Connector {
+        Connector::new(self.source(tables), Clock::real())
+    }
+
+    /// A connection as the root user, its session set as the replicator's are.
+    pub async fn connect(&self) -> Conn {
+        self.connector(&["*.*"])
+            .connect_query()
+            .await
+            .expect("the server accepts connections")
+    }
+
+    /// Runs statements one after the other.
+    pub async fn run(&self, statements: &[&str]) {
+        let mut conn = self.connect().await;
+        for statement in statements {
+            if let Err(error) = conn.query_drop(*statement).await {
+                panic!("{statement}: {error}");
+            }
+        }
+        conn.disconnect().await.expect("the server closes the connection");
+    }
+}
+
+impl Drop for TestDb {
+    #[expect(clippy::print_stderr, reason = "a failing test shows it")]
+    fn drop(&mut self) {
+        let stopped = Command::new(script()).arg("stop").arg(&self.dir).output();
+        if !stopped.as_ref().is_ok_and(|output| output.status.success()) {
+            eprintln!("scripts/db stop {}: {stopped:?}", self.dir.display());
+        }
+    }
+}
