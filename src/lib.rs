@@ -19,6 +19,7 @@
 pub mod checkpoint;
 pub mod cli;
 pub mod clock;
+pub mod compare;
 pub mod config;
 pub mod control;
 pub mod event;
