@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crate::event::{RowChanges, TableId, TableLayout};
 use crate::fault::Classify;
 
+pub mod bigquery;
 pub mod memory;
 
 /// A future that a target hands out.

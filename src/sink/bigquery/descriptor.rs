@@ -1,0 +1,37 @@
+//! The writer schema of a table: one message type that refers to nothing outside itself, fields of
+//! proto2 (absent means NULL), a field a column in column order, CDC's pseudo-columns last
+//! (<https://cloud.google.com/bigquery/docs/change-data-capture#specify_changes_to_existing_records>).
+
+use crate::proto::descriptor::field_descriptor_proto::{Label, Type};
+use crate::proto::descriptor::{DescriptorProto, FieldDescriptorProto};
+
+/// Pseudo-column that says what a row does: `UPSERT` or `DELETE`.
+pub(super) const CHANGE_TYPE: &str = "_CHANGE_TYPE";
+
+/// Pseudo-column that orders the rows of a key.
+pub(super) const CHANGE_SEQUENCE_NUMBER: &str = "_CHANGE_SEQUENCE_NUMBER";
+
+/// A descriptor of fields in order, numbered from 1. Every field is optional, also where the table's
+/// column is REQUIRED: a DELETE carries the key alone.
+pub(super) fn of<'a>(columns: impl Iterator<Item = (&'a str, Type)>) -> DescriptorProto {
+    let pseudo = [
+        (CHANGE_TYPE, Type::String),
+        (CHANGE_SEQUENCE_NUMBER, Type::String),
+    ];
+    let field = columns
+        .chain(pseudo)
+        .zip(1..)
+        .map(|((name, wire), number)| FieldDescriptorProto {
+            name: Some(name.to_owned()),
+            number: Some(number),
+            label: Some(Label::Optional.into()),
+            r#type: Some(wire.into()),
+            ..FieldDescriptorProto::default()
+        })
+        .collect();
+    DescriptorProto {
+        name: Some("row".to_owned()),
+        field,
+        ..DescriptorProto::default()
+    }
+}

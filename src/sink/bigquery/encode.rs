@@ -1,0 +1,334 @@
+//! From a row image to the bytes of a protobuf message, in one walk and without an allocation a cell.
+//! What BigQuery cannot hold follows a stated policy, which never touches the key: a date that does
+//! not exist becomes NULL and is counted, a JSON number beyond 64 bits becomes a string and is
+//! counted, anything else refuses the row.
+
+use prost::encoding::{WireType, encode_key, encode_varint};
+
+use super::json;
+use super::numeric::{self, Wire};
+use super::plan::{PlannedColumn, Target};
+use super::text;
+use super::types::Form;
+use crate::event::{
+    CellVisitor, CivilDateTime, OrderKey, RowError, RowImages, RowRef, Unrepresentable, Value,
+};
+
+/// 0001-01-01T00:00:00Z and 9999-12-31T23:59:59.999999Z, BigQuery's range, in microseconds.
+const TIMESTAMPS: std::ops::RangeInclusive<i64> = -62_135_596_800_000_000..=253_402_300_799_999_999;
+
+/// What a row does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ChangeType {
+    Upsert,
+    Delete,
+}
+
+/// Values that a policy changed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Altered {
+    /// Dates and times that do not exist, written as NULL.
+    pub(super) nulled: u64,
+    /// JSON numbers written as strings.
+    pub(super) json_numbers: u64,
+}
+
+/// Encodes rows of one target, reusing its buffers.
+#[derive(Debug, Default)]
+pub(super) struct RowEncoder {
+    /// The encoded row.
+    pub(super) row: Vec<u8>,
+    /// The encoded key columns of the row, in column order: equal exactly if the keys are.
+    pub(super) key: Vec<u8>,
+    scratch: Vec<u8>,
+}
+
+/// A row to encode.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Row<'a> {
+    pub(super) images: &'a dyn RowImages,
+    pub(super) image: RowRef,
+    pub(super) change: ChangeType,
+    pub(super) order: OrderKey,
+    /// The number's first three sections, as [`text::order_prefix`] writes them.
+    pub(super) order_prefix: &'a [u8],
+    pub(super) committed_micros: i64,
+}
+
+/// How encoding went; the key is there in either case.
+#[derive(Debug)]
+pub(super) enum Encoded {
+    /// The row is ready.
+    Ready(Altered),
+    /// A cell outside the key cannot be written.
+    Refused(RowError),
+}
+
+impl RowEncoder {
+    /// Encodes one row into `self.row` and its key into `self.key`.
+    ///
+    /// # Errors
+    /// The image cannot be walked, or a cell of the key cannot be written.
+    pub(super) fn encode(&mut self, target: &Target, row: Row<'_>) -> Result<Encoded, RowError> {
+        self.row.clear();
+        self.key.clear();
+        let mut cells = Cells {
+            target,
+            key_only: row.change == ChangeType::Delete,
+            next: 0,
+            refused: None,
+            altered: Altered::default(),
+            out: &mut self.row,
+            key: &mut self.key,
+            scratch: &mut self.scratch,
+        };
+        row.images.visit(row.image, &mut cells)?;
+        if cells.next != target.columns.len() {
+            return Err(malformed(cells.next, "the image ends early"));
+        }
+        if let Some(refused) = cells.refused {
+            return Ok(Encoded::Refused(refused));
+        }
+        let altered = cells.altered;
+        let change = match row.change {
+            ChangeType::Upsert => {
+                if TIMESTAMPS.contains(&row.committed_micros) {
+                    encode_key(target.commit_time_field, WireType::Varint, &mut self.row);
+                    encode_varint(row.committed_micros.cast_unsigned(), &mut self.row);
+                }
+                "UPSERT"
+            }
+            ChangeType::Delete => "DELETE",
+        };
+        put_bytes(&mut self.row, target.change_type_field, change.as_bytes());
+        self.scratch.clear();
+        self.scratch.extend_from_slice(row.order_prefix);
+        text::order_last(&mut self.scratch, row.order);
+        put_bytes(&mut self.row, target.sequence_field, &self.scratch);
+        Ok(Encoded::Ready(altered))
+    }
+}
+
+struct Cells<'a> {
+    target: &'a Target,
+    key_only: bool,
+    next: usize,
+    refused: Option<RowError>,
+    altered: Altered,
+    out: &'a mut Vec<u8>,
+    key: &'a mut Vec<u8>,
+    scratch: &'a mut Vec<u8>,
+}
+
+/// Why a cell was not written.
+enum Unwritten {
+    /// SQL NULL.
+    Null,
+    /// A date or time that does not exist or that BigQuery's range leaves out.
+    NoSuchTime,
+    /// The target cannot hold it.
+    Refused(&'static str),
+    /// No value of the column's type.
+    Mismatch,
+}
+
+impl CellVisitor for Cells<'_> {
+    fn cell(&mut self, index: usize, value: Value<'_>) -> Result<(), RowError> {
+        let Some(column) = self.target.columns.get(index) else {
+            return Err(malformed(index, "the layout has no such column"));
+        };
+        if index != self.next {
+            return Err(malformed(index, "cells out of order"));
+        }
+        self.next += 1;
+        if self.key_only && !column.key {
+            return Ok(());
+        }
+        let start = self.out.len();
+        match self.write(column, value) {
+            Ok(()) => {
+                if column.key {
+                    self.key.extend_from_slice(self.out.get(start..).unwrap_or(&[]));
+                }
+                Ok(())
+            }
+            Err(Unwritten::Mismatch) => Err(malformed(index, "a value of another type than the column's")),
+            Err(unwritten) if column.key => Err(refused(column, key_reason(&unwritten))),
+            Err(Unwritten::Null) => Ok(()),
+            Err(Unwritten::NoSuchTime) => {
+                self.altered.nulled += 1;
+                Ok(())
+            }
+            Err(Unwritten::Refused(reason)) => {
+                self.refused.get_or_insert_with(|| refused(column, reason));
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Cells<'_> {
+    fn write(&mut self, column: &PlannedColumn, value: Value<'_>) -> Result<(), Unwritten> {
+        match (column.form, value) {
+            (_, Value::Null) => return Err(Unwritten::Null),
+            (_, Value::Unrepresentable(Unrepresentable::ZeroTimestamp)) => return Err(Unwritten::NoSuchTime),
+            (_, Value::Unrepresentable(Unrepresentable::InvalidText(_))) => {
+                return Err(Unwritten::Refused(
+                    "bytes that are no text in the column's character set",
+                ));
+            }
+            (Form::Bool, Value::Bool(value)) => self.varint(column, u64::from(value)),
+            (Form::Int64, Value::Int(value)) => self.varint(column, value.cast_unsigned()),
+            (Form::Int64, Value::UInt(value)) => {
+                let value = i64::try_from(value).map_err(|_| Unwritten::Refused("above INT64's range"))?;
+                self.varint(column, value.cast_unsigned());
+            }
+            (Form::Double, Value::Double(value)) => self.fixed(column, value),
+            (Form::Double, Value::Float(value)) => self.fixed(column, shortest_double(value)),
+            (Form::Numeric, Value::UInt(value)) => self.number(column, numeric::numeric(value.into(), 0))?,
+            (Form::Numeric, Value::Int(value)) => self.number(column, numeric::numeric(value.into(), 0))?,
+            (Form::Numeric, Value::Decimal { unscaled, scale }) => {
+                self.number(column, numeric::numeric(unscaled, scale))?;
+            }
+            (Form::BigNumeric, Value::Decimal { unscaled, scale }) => {
+                self.number(column, numeric::bignumeric(unscaled, scale))?;
+            }
+            (Form::BigNumeric, Value::DecimalText(value)) => {
+                self.number(column, numeric::bignumeric_from_text(value))?;
+            }
+            (Form::Text, Value::Text(value) | Value::Json(value)) => self.bytes(column, value.as_bytes()),
+            (Form::Bytes, Value::Bytes(value)) => self.bytes(column, value),
+            (Form::Json, Value::Json(value)) => self.json(column, value),
+            (Form::Date, Value::Date(date)) => {
+                let days = date.days().ok_or(Unwritten::NoSuchTime)?;
+                self.varint(column, i64::from(days).cast_unsigned());
+            }
+            (Form::DateTime, Value::DateTime(value)) => {
+                self.varint(column, civil(value).ok_or(Unwritten::NoSuchTime)?);
+            }
+            (Form::Timestamp, Value::Timestamp(micros)) => {
+                if !TIMESTAMPS.contains(&micros) {
+                    return Err(Unwritten::NoSuchTime);
+                }
+                self.varint(column, micros.cast_unsigned());
+            }
+            (form, value) => return self.write_as_text(column, form, value),
+        }
+        Ok(())
+    }
+
+    /// Forms that are text made here.
+    fn write_as_text(
+        &mut self,
+        column: &PlannedColumn,
+        form: Form,
+        value: Value<'_>,
+    ) -> Result<(), Unwritten> {
+        self.scratch.clear();
+        match (form, value) {
+            (Form::Interval, Value::Time(micros)) => text::interval(self.scratch, micros),
+            (Form::TimeText, Value::Time(micros)) => text::time(self.scratch, micros),
+            (Form::HexText, Value::Bytes(value)) => text::hex(self.scratch, value),
+            (Form::DecimalText, Value::Decimal { unscaled, scale }) => {
+                text::decimal(self.scratch, unscaled, scale);
+            }
+            (Form::DecimalText, Value::DecimalText(value)) => text::canonical_decimal(self.scratch, value),
+            (Form::FloatText, Value::Double(value)) => {
+                text::float(self.scratch, zmij::Buffer::new().format(value));
+            }
+            (Form::FloatText, Value::Float(value)) => {
+                text::float(self.scratch, zmij::Buffer::new().format(value));
+            }
+            _ => return Err(Unwritten::Mismatch),
+        }
+        put_bytes(self.out, column.field, self.scratch);
+        Ok(())
+    }
+
+    fn varint(&mut self, column: &PlannedColumn, value: u64) {
+        encode_key(column.field, WireType::Varint, self.out);
+        encode_varint(value, self.out);
+    }
+
+    fn fixed(&mut self, column: &PlannedColumn, value: f64) {
+        encode_key(column.field, WireType::SixtyFourBit, self.out);
+        self.out.extend_from_slice(&value.to_le_bytes());
+    }
+
+    fn bytes(&mut self, column: &PlannedColumn, value: &[u8]) {
+        put_bytes(self.out, column.field, value);
+    }
+
+    fn number(&mut self, column: &PlannedColumn, wire: Option<Wire>) -> Result<(), Unwritten> {
+        let wire = wire.ok_or(Unwritten::Refused("more digits than the target's type holds"))?;
+        put_bytes(self.out, column.field, wire.as_slice());
+        Ok(())
+    }
+
+    fn json(&mut self, column: &PlannedColumn, document: &str) {
+        self.scratch.clear();
+        match json::guard_numbers(self.scratch, document) {
+            0 => put_bytes(self.out, column.field, document.as_bytes()),
+            changed => {
+                self.altered.json_numbers += changed;
+                put_bytes(self.out, column.field, self.scratch);
+            }
+        }
+    }
+}
+
+/// A field of wire type LEN.
+pub(super) fn put_bytes(out: &mut Vec<u8>, field: u32, value: &[u8]) {
+    encode_key(field, WireType::LengthDelimited, out);
+    encode_varint(u64::try_from(value.len()).unwrap_or(u64::MAX), out);
+    out.extend_from_slice(value);
+}
+
+/// The double whose decimal form is the float's: 0.1f32 is 0.1, not 0.10000000149011612.
+fn shortest_double(value: f32) -> f64 {
+    let exact = f64::from(value);
+    // Below 2²⁴ every whole float is its own shortest decimal.
+    if !value.is_finite() || (exact.fract() == 0.0 && exact.abs() < 16_777_216.0) {
+        return exact;
+    }
+    zmij::Buffer::new().format_finite(value).parse().unwrap_or(exact)
+}
+
+/// DATETIME as BigQuery packs it; `None` if there is no such time.
+fn civil(value: CivilDateTime) -> Option<u64> {
+    value.date.days()?;
+    if value.hour > 23 || value.minute > 59 || value.second > 59 || value.micros > 999_999 {
+        return None;
+    }
+    let date = u64::from(value.date.year) << 26
+        | u64::from(value.date.month) << 22
+        | u64::from(value.date.day) << 17;
+    let time = u64::from(value.hour) << 12 | u64::from(value.minute) << 6 | u64::from(value.second);
+    Some((date | time) << 20 | u64::from(value.micros))
+}
+
+fn key_reason(unwritten: &Unwritten) -> &'static str {
+    match unwritten {
+        Unwritten::Null => "NULL in a key column",
+        Unwritten::NoSuchTime => "a date or time that BigQuery cannot hold, in a key column",
+        Unwritten::Refused(reason) => reason,
+        Unwritten::Mismatch => "a value of another type than the column's",
+    }
+}
+
+fn refused(column: &PlannedColumn, reason: &str) -> RowError {
+    RowError::Refused {
+        column: column.source.clone(),
+        reason: reason.to_owned(),
+    }
+}
+
+fn malformed(column: usize, reason: &str) -> RowError {
+    RowError::Malformed {
+        column,
+        reason: reason.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

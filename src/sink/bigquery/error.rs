@@ -1,0 +1,234 @@
+//! What the BigQuery sink fails with, and what an operator does about it. No message carries a cell's value.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::event::{Ordinal, RowError, TableId, TxnStart};
+use crate::fault::{Classify, Fault};
+
+/// A row's place in the source's log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RowAt {
+    /// The transaction.
+    pub txn: TxnStart,
+    /// The place in it; zero for a row that a snapshot read at `txn`.
+    pub ordinal: Ordinal,
+}
+
+impl fmt::Display for RowAt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.ordinal {
+            Ordinal(0) => write!(f, "the snapshot at {}", self.txn),
+            Ordinal(ordinal) => write!(f, "transaction {}, byte {ordinal} of its rows", self.txn),
+        }
+    }
+}
+
+/// Why the sink cannot go on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The table has no key, or one of more columns than BigQuery takes.
+    #[error("table {table} has a primary key of {columns} columns; BigQuery's CDC needs 1 to 16")]
+    Key {
+        /// The source table.
+        table: TableId,
+        /// Key columns it has.
+        columns: usize,
+    },
+    /// The table has more columns than BigQuery takes.
+    #[error("table {table} has {columns} columns; BigQuery's CDC takes 2000, one of which is added here")]
+    TooManyColumns {
+        /// The source table.
+        table: TableId,
+        /// Columns it has.
+        columns: usize,
+    },
+    /// Two source tables have one target.
+    #[error("tables {first} and {second} would both be written to {target}")]
+    Collision {
+        /// The table that has the target already.
+        first: TableId,
+        /// The one that would have it too.
+        second: TableId,
+        /// The target's name.
+        target: String,
+    },
+    /// The target table exists and does not fit the source.
+    #[error("target table {target} does not fit {table}: {}", .problems.join("; "))]
+    Misfit {
+        /// The source table.
+        table: TableId,
+        /// The target's name.
+        target: String,
+        /// What does not fit, each with its cure.
+        problems: Vec<String>,
+    },
+    /// A row cannot be encoded.
+    #[error("row of {table} at {at} cannot be written")]
+    Row {
+        /// The source table.
+        table: TableId,
+        /// Where the row is in the log.
+        at: RowAt,
+        /// Why.
+        #[source]
+        source: RowError,
+    },
+    /// A row is larger than a request may be.
+    #[error("row of {table} at {at} has {bytes} bytes once encoded; a request to BigQuery takes {limit}")]
+    RowTooLarge {
+        /// The source table.
+        table: TableId,
+        /// Where the row is in the log.
+        at: RowAt,
+        /// Size of the encoded row in bytes.
+        bytes: usize,
+        /// Size that would fit, in bytes.
+        limit: usize,
+    },
+    /// BigQuery refused rows by themselves.
+    #[error("BigQuery refused the row of {table} at {at}: {message} ({others} more refused in the request)")]
+    RowRefused {
+        /// The source table.
+        table: TableId,
+        /// Where the row is in the log.
+        at: RowAt,
+        /// What BigQuery said.
+        message: String,
+        /// Other rows that it named.
+        others: usize,
+    },
+    /// BigQuery refused a request as a whole.
+    #[error("BigQuery refused to append to {target} for {table}: {status}")]
+    Refused {
+        /// The source table.
+        table: TableId,
+        /// The target's name.
+        target: String,
+        /// Code and text of the answer.
+        status: String,
+    },
+    /// The target was not there, or had other columns, for longer than changes take to spread.
+    #[error("{target}, the target of {table}, cannot be written for {}: {status}", .waited.human())]
+    Unavailable {
+        /// The source table.
+        table: TableId,
+        /// The target's name.
+        target: String,
+        /// Code and text of the last answer.
+        status: String,
+        /// For how long it was tried.
+        waited: Waited,
+    },
+    /// The credentials do not suffice.
+    #[error("not allowed to write to {target}: {status}")]
+    Forbidden {
+        /// The target's name.
+        target: String,
+        /// Code and text of the answer.
+        status: String,
+    },
+    /// No token could be had.
+    #[error("no token for Google's API")]
+    Token {
+        /// Whether another attempt may succeed.
+        transient: bool,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A call to the REST API failed.
+    #[error("BigQuery's REST API: {what}: {message}")]
+    Rest {
+        /// The call.
+        what: String,
+        /// Status and message.
+        message: String,
+        /// Whether another attempt may succeed.
+        transient: bool,
+    },
+    /// The client cannot be set up.
+    #[error("client for {endpoint} cannot be set up")]
+    Client {
+        /// The configured endpoint.
+        endpoint: String,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The sink was shut down, or its task died, before the answer.
+    #[error("the sink stopped before BigQuery's answer")]
+    Stopped,
+}
+
+/// A time in words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Waited(pub Duration);
+
+impl Waited {
+    fn human(self) -> String {
+        format!("{} s", self.0.as_secs())
+    }
+}
+
+impl Classify for Error {
+    fn fault(&self) -> Fault {
+        match self {
+            Error::Key { table, .. }
+            | Error::TooManyColumns { table, .. }
+            | Error::Misfit { table, .. }
+            | Error::Row { table, .. }
+            | Error::RowTooLarge { table, .. }
+            | Error::RowRefused { table, .. }
+            | Error::Refused { table, .. }
+            | Error::Unavailable { table, .. } => Fault::Table(table.clone()),
+            Error::Token { transient: true, .. } | Error::Rest { transient: true, .. } => Fault::RETRY,
+            Error::Collision { .. }
+            | Error::Forbidden { .. }
+            | Error::Token { .. }
+            | Error::Rest { .. }
+            | Error::Client { .. }
+            | Error::Stopped => Fault::Fatal,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Error::Key { table, .. } => format!(
+                "give {table} a primary key of at most 16 columns, or exclude it with \"!{table}\" in the source's tables"
+            ),
+            Error::TooManyColumns { table, .. } => format!("exclude {table} with \"!{table}\" in the source's tables"),
+            Error::Collision { second, .. } => format!(
+                "make sink.bigquery.dataset and sink.bigquery.table tell them apart (BigQuery may ignore case), or exclude {second}"
+            ),
+            Error::Misfit { target, .. } => format!(
+                "change {target} as said, or drop it and remove the table from the checkpoint, so that it is copied anew"
+            ),
+            Error::Row { .. } => {
+                "correct the value at the source, or exclude the table; then copy the table anew".to_owned()
+            }
+            Error::RowTooLarge { table, .. } => format!(
+                "shorten the row at the source, or exclude {table}; then copy the table anew"
+            ),
+            Error::RowRefused { .. } | Error::Refused { .. } => {
+                "read BigQuery's message, correct the value or the target table, then copy the table anew".to_owned()
+            }
+            Error::Unavailable { target, .. } => format!(
+                "see that {target} exists and still has the columns that the replicator created"
+            ),
+            Error::Forbidden { target, .. } => format!(
+                "grant the replicator's service account roles/bigquery.dataEditor on the data set of {target} and roles/bigquery.jobUser on the project that jobs run in"
+            ),
+            Error::Token { transient: false, .. } => {
+                "see that application default credentials are there: GOOGLE_APPLICATION_CREDENTIALS, workload identity, or gcloud auth application-default login".to_owned()
+            }
+            Error::Rest { transient: false, .. } => {
+                "read BigQuery's message and correct the configuration or the permissions".to_owned()
+            }
+            Error::Client { .. } => "correct sink.bigquery.endpoints".to_owned(),
+            Error::Token { .. } | Error::Rest { .. } | Error::Stopped => return None,
+        };
+        Some(hint)
+    }
+}

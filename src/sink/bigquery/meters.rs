@@ -1,0 +1,95 @@
+//! What the sink measures. Every name is here, with its meaning; the only label is the source table.
+
+use std::time::Duration;
+
+use metrics::{Counter, Histogram, Unit, counter, describe_counter, describe_histogram, histogram};
+
+use super::encode::Altered;
+use crate::event::TableId;
+
+const ROWS: &str = "replicator_sink_rows_total";
+const BYTES: &str = "replicator_sink_bytes_total";
+const APPENDS: &str = "replicator_sink_appends_total";
+const RETRIES: &str = "replicator_sink_retries_total";
+const SECONDS: &str = "replicator_sink_append_seconds";
+const NULLED: &str = "replicator_sink_values_nulled_total";
+const JSON_NUMBERS: &str = "replicator_sink_json_numbers_as_strings_total";
+
+/// Gives every meter its unit and meaning; to be called once, after the recorder is installed.
+pub(super) fn describe() {
+    describe_counter!(ROWS, Unit::Count, "Rows that BigQuery acknowledged");
+    describe_counter!(BYTES, Unit::Bytes, "Encoded row bytes that BigQuery acknowledged");
+    describe_counter!(APPENDS, Unit::Count, "Append requests that BigQuery acknowledged");
+    describe_counter!(RETRIES, Unit::Count, "Append requests that had to be sent again");
+    describe_histogram!(
+        SECONDS,
+        Unit::Seconds,
+        "Time from sending an append request to its acknowledgement"
+    );
+    describe_counter!(
+        NULLED,
+        Unit::Count,
+        "Dates and times that do not exist, written as NULL"
+    );
+    describe_counter!(
+        JSON_NUMBERS,
+        Unit::Count,
+        "JSON numbers beyond 64 bits, written as strings"
+    );
+}
+
+/// The meters of one table.
+pub(super) struct TableMeters {
+    rows: Counter,
+    bytes: Counter,
+    appends: Counter,
+    retries: Counter,
+    seconds: Histogram,
+    nulled: Counter,
+    json_numbers: Counter,
+}
+
+impl TableMeters {
+    pub(super) fn of(table: &TableId) -> TableMeters {
+        let table = table.to_string();
+        let count = |name: &'static str| counter!(name, "table" => table.clone());
+        TableMeters {
+            rows: count(ROWS),
+            bytes: count(BYTES),
+            appends: count(APPENDS),
+            retries: count(RETRIES),
+            seconds: histogram!(SECONDS, "table" => table.clone()),
+            nulled: count(NULLED),
+            json_numbers: count(JSON_NUMBERS),
+        }
+    }
+
+    /// A request was acknowledged.
+    pub(super) fn acknowledged(&self, rows: u64, bytes: u64, took: Duration) {
+        self.rows.increment(rows);
+        self.bytes.increment(bytes);
+        self.appends.increment(1);
+        self.seconds.record(took);
+    }
+
+    /// A request has to be sent again.
+    pub(super) fn again(&self) {
+        self.retries.increment(1);
+    }
+
+    /// Values of rows that go out were changed by a policy.
+    pub(super) fn altered(&self, altered: Altered) {
+        if altered.nulled > 0 {
+            self.nulled.increment(altered.nulled);
+        }
+        if altered.json_numbers > 0 {
+            self.json_numbers.increment(altered.json_numbers);
+        }
+    }
+}
+
+impl std::fmt::Debug for TableMeters {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TableMeters").finish_non_exhaustive()
+    }
+}

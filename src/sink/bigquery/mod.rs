@@ -1,0 +1,279 @@
+//! BigQuery as a target: CDC rows through the Storage Write API's default streams.
+//!
+//! Order of reading: `types` (which type a column becomes), `name`, `plan` (a table's target),
+//! `encode` with `numeric`, `text`, `json` (a row to bytes), `block` (a batch to requests), `wire` (a
+//! request to bytes), `append` (one connection) with `status` (what an answer means), `pool`
+//! (which connection), `tables` with `rest` and `query` (target tables), `auth`, `meters`.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tonic::transport::{ClientTlsConfig, Endpoint};
+
+use super::{Batch, BoxFuture, Durable, Pending, Prepared, Sink, SinkError};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::event::{TableId, TableLayout};
+use crate::task;
+
+mod append;
+mod auth;
+mod block;
+mod descriptor;
+mod encode;
+mod error;
+#[cfg(test)]
+mod fixture;
+mod json;
+mod meters;
+mod name;
+mod numeric;
+mod plan;
+mod pool;
+mod query;
+mod rest;
+mod status;
+mod tables;
+mod text;
+mod types;
+mod wire;
+
+pub use error::{Error, RowAt, Waited};
+
+use append::{Delivery, Link};
+use auth::Tokens;
+use block::{BatchEncoder, Block};
+use plan::{Place, Target};
+use pool::Pool;
+use query::Jobs;
+use rest::Rest;
+use tables::Tables;
+
+/// Encoded bytes that are queued or in flight, at most.
+const ROOM_BYTES: u32 = 64 << 20;
+
+/// Images above this many bytes are encoded on a thread for blocking work.
+const INLINE_BYTES: usize = 256 << 10;
+
+/// BigQuery.
+#[derive(Debug)]
+pub struct BigQuery {
+    config: Config,
+    targets: Mutex<Targets>,
+    tables: Tables,
+    pool: Pool,
+    room: Arc<Semaphore>,
+}
+
+/// What is known about tables.
+#[derive(Debug, Default)]
+struct Targets {
+    of: HashMap<TableId, Arc<Target>>,
+    /// Whose each target is, by its name without regard to case.
+    owners: HashMap<String, TableId>,
+}
+
+impl BigQuery {
+    /// A client for the configured project; connects on the first use. To be called within a runtime.
+    ///
+    /// # Errors
+    /// [`Error::Client`] for endpoints that are none, [`Error::Token`] without credentials.
+    pub fn new(config: &Config, clock: Clock) -> Result<BigQuery, Error> {
+        // Another part of the process may have chosen a provider before; either serves.
+        let _chosen = rustls::crypto::ring::default_provider().install_default();
+        meters::describe();
+        let sink = &config.sink;
+        let tokens = Tokens::new(sink.auth)?;
+        let endpoint = endpoint(&sink.write)?;
+        let tables = Tables {
+            rest: Rest::new(&sink.rest, tokens.clone(), clock.clone())?,
+            jobs: Jobs {
+                project: sink.jobs_project.clone(),
+                location: sink.location.clone(),
+                pipeline: config.pipeline.clone(),
+            },
+            endpoint: endpoint.clone(),
+            tokens: tokens.clone(),
+            location: sink.location.clone(),
+            max_staleness: sink.max_staleness,
+        };
+        let link = Link {
+            endpoint,
+            tokens,
+            trace_id: Bytes::from(format!("replicator:{}", config.pipeline)),
+            clock,
+        };
+        Ok(BigQuery {
+            config: config.clone(),
+            targets: Mutex::new(Targets::default()),
+            tables,
+            pool: Pool::new(link),
+            room: Arc::new(Semaphore::new(usize::try_from(ROOM_BYTES).unwrap_or(usize::MAX))),
+        })
+    }
+
+    /// The target of a table as its rows now are.
+    fn target(&self, layout: &Arc<TableLayout>) -> Result<Arc<Target>, Error> {
+        let mut targets = self.targets.lock().unwrap_or_else(PoisonError::into_inner);
+        let table = &layout.table;
+        if let Some(target) = targets.of.get(table)
+            && target.serves(layout)
+        {
+            return Ok(Arc::clone(target));
+        }
+        let (dataset, name) = self.config.target(table);
+        let place = Place {
+            project: self.config.sink.project.clone(),
+            dataset: name::container(&dataset),
+            table: name::container(&name),
+        };
+        let owner = targets
+            .owners
+            .entry(place.to_string().to_ascii_lowercase())
+            .or_insert_with(|| table.clone());
+        if owner != table {
+            return Err(Error::Collision {
+                first: owner.clone(),
+                second: table.clone(),
+                target: place.to_string(),
+            });
+        }
+        let target = Arc::new(Target::new(Arc::clone(layout), place)?);
+        targets.of.insert(table.clone(), Arc::clone(&target));
+        Ok(target)
+    }
+
+    async fn deliver(&self, batch: Batch) -> Result<Pending, Error> {
+        let target = self.target(&batch.layout)?;
+        let mut encoder = BatchEncoder::new(Arc::clone(&target), batch);
+        let mut answers = Vec::new();
+        let (mut rows, mut bytes) = (0, 0);
+        loop {
+            let left = encoder.image_bytes_left();
+            let mut room = self.make_room(left).await?;
+            let next;
+            (encoder, next) = encode(encoder, left).await?;
+            let Some(block) = next? else {
+                break;
+            };
+            self.fit(&mut room, block.body.len());
+            rows += block.changes;
+            bytes += u64::try_from(block.body.len()).unwrap_or(u64::MAX);
+            let (done, answer) = oneshot::channel();
+            answers.push(answer);
+            let delivery = Delivery {
+                target: Arc::clone(&target),
+                block,
+                room,
+                done,
+                trouble: None,
+            };
+            self.pool.send(&target.layout.table, delivery).await?;
+        }
+        Ok(Box::pin(async move {
+            for answer in answers {
+                match answer.await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => return Err(error.into()),
+                    Err(_) => return Err(Error::Stopped.into()),
+                }
+            }
+            Ok(Durable::proven(rows, bytes))
+        }))
+    }
+
+    /// Waits for memory for the next block: an estimate, because its size is known only afterwards.
+    async fn make_room(&self, image_bytes: usize) -> Result<OwnedSemaphorePermit, Error> {
+        let estimate = image_bytes
+            .saturating_mul(2)
+            .saturating_add(4096)
+            .min(wire::TARGET_BYTES);
+        let permits = u32::try_from(estimate).unwrap_or(ROOM_BYTES);
+        Arc::clone(&self.room)
+            .acquire_many_owned(permits)
+            .await
+            .map_err(|_| Error::Stopped)
+    }
+
+    /// Makes the share what the block really takes. A block that came out larger takes what is free:
+    /// waiting here, with a share in hand, could wait for itself.
+    fn fit(&self, room: &mut OwnedSemaphorePermit, bytes: usize) {
+        let held = room.num_permits();
+        if held > bytes {
+            drop(room.split(held - bytes));
+            return;
+        }
+        let wanted = u32::try_from(bytes - held).unwrap_or(u32::MAX);
+        if let Ok(more) = Arc::clone(&self.room).try_acquire_many_owned(wanted) {
+            room.merge(more);
+        }
+    }
+}
+
+/// Encodes the next block, on this thread if it is small.
+async fn encode(
+    mut encoder: BatchEncoder,
+    image_bytes: usize,
+) -> Result<(BatchEncoder, Result<Option<Block>, Error>), Error> {
+    if image_bytes <= INLINE_BYTES {
+        let next = encoder.next_block();
+        return Ok((encoder, next));
+    }
+    task::blocking("encode", move || {
+        let next = encoder.next_block();
+        (encoder, next)
+    })
+    .join()
+    .await
+    .map_err(|_| Error::Stopped)
+}
+
+/// Where the Storage Write API is, and how its connections are kept.
+fn endpoint(url: &str) -> Result<Endpoint, Error> {
+    let failed = |source: tonic::transport::Error| Error::Client {
+        endpoint: url.to_owned(),
+        source: source.into(),
+    };
+    let endpoint = Endpoint::from_shared(url.to_owned())
+        .map_err(failed)?
+        .connect_timeout(Duration::from_secs(10))
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(Duration::from_secs(30))
+        .keep_alive_timeout(Duration::from_secs(10))
+        .keep_alive_while_idle(true);
+    if url.starts_with("https://") {
+        return endpoint
+            .tls_config(ClientTlsConfig::new().with_native_roots())
+            .map_err(failed);
+    }
+    Ok(endpoint)
+}
+
+impl Sink for BigQuery {
+    fn inspect<'a>(&'a self, layout: &'a TableLayout) -> BoxFuture<'a, Result<Prepared, SinkError>> {
+        Box::pin(async move {
+            let target = self.target(&Arc::new(layout.clone()))?;
+            Ok(self.tables.inspect(&target).await?)
+        })
+    }
+
+    fn prepare<'a>(&'a self, layout: &'a TableLayout) -> BoxFuture<'a, Result<Prepared, SinkError>> {
+        Box::pin(async move {
+            let target = self.target(&Arc::new(layout.clone()))?;
+            Ok(self.tables.prepare(&target).await?)
+        })
+    }
+
+    fn write(&self, batch: Batch) -> BoxFuture<'_, Result<Pending, SinkError>> {
+        Box::pin(async move { Ok(self.deliver(batch).await?) })
+    }
+}
+
+impl From<Error> for SinkError {
+    fn from(error: Error) -> SinkError {
+        Box::new(error)
+    }
+}

@@ -1,0 +1,182 @@
+//! What is known about a table before its first row: target names, a wire form for each column, the
+//! writer schema's bytes and the table's meters. Made once for each layout.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use prost::Message;
+
+use super::error::Error;
+use super::meters::TableMeters;
+use super::types::{Form, TargetType};
+use super::{descriptor, name};
+use crate::event::{ColumnName, TableLayout};
+use crate::proto::descriptor::DescriptorProto;
+
+/// The column that says when a row's transaction was committed at the source.
+pub(super) const COMMIT_TIME: &str = "_replicator_commit_time";
+
+/// Key columns that BigQuery takes.
+const MAX_KEY_COLUMNS: usize = 16;
+
+/// Columns that BigQuery takes in a table with CDC, ours included.
+const MAX_COLUMNS: usize = 2_000;
+
+/// A table in BigQuery.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Place {
+    pub(super) project: String,
+    pub(super) dataset: String,
+    pub(super) table: String,
+}
+
+impl Place {
+    /// The name of the table's default write stream.
+    pub(super) fn stream(&self) -> String {
+        let Place {
+            project,
+            dataset,
+            table,
+        } = self;
+        format!("projects/{project}/datasets/{dataset}/tables/{table}/streams/_default")
+    }
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}.{}", self.project, self.dataset, self.table)
+    }
+}
+
+/// One column.
+#[derive(Debug, Clone)]
+pub(super) struct PlannedColumn {
+    /// Name in the source.
+    pub(super) source: ColumnName,
+    /// Name in BigQuery.
+    pub(super) target: String,
+    /// Type as the source declares it, for the description.
+    pub(super) declared: String,
+    /// How values are written.
+    pub(super) form: Form,
+    /// Field number in the writer schema.
+    pub(super) field: u32,
+    /// Whether it belongs to the key.
+    pub(super) key: bool,
+    /// Whether the source admits NULL.
+    pub(super) nullable: bool,
+}
+
+/// A table's target.
+#[derive(Debug)]
+pub(super) struct Target {
+    /// The layout that rows have.
+    pub(super) layout: Arc<TableLayout>,
+    /// Where they go.
+    pub(super) place: Place,
+    /// Columns in the order of the row images.
+    pub(super) columns: Vec<PlannedColumn>,
+    /// Target names of the key columns, in key order.
+    pub(super) key: Vec<String>,
+    /// The default write stream's name.
+    pub(super) stream: String,
+    /// The writer schema, a serialized `ProtoSchema`.
+    pub(super) schema: Bytes,
+    /// Field numbers of what follows the columns.
+    pub(super) commit_time_field: u32,
+    pub(super) change_type_field: u32,
+    pub(super) sequence_field: u32,
+    /// The table's meters.
+    pub(super) meters: TableMeters,
+}
+
+impl Target {
+    /// Plans a table.
+    ///
+    /// # Errors
+    /// [`Error::Key`], [`Error::TooManyColumns`] if BigQuery cannot hold it under CDC.
+    pub(super) fn new(layout: Arc<TableLayout>, place: Place) -> Result<Target, Error> {
+        let table = &layout.table;
+        let key_columns = layout.key_columns();
+        if key_columns.is_empty() || key_columns.len() > MAX_KEY_COLUMNS {
+            return Err(Error::Key {
+                table: table.clone(),
+                columns: key_columns.len(),
+            });
+        }
+        if layout.columns.len() >= MAX_COLUMNS {
+            return Err(Error::TooManyColumns {
+                table: table.clone(),
+                columns: layout.columns.len(),
+            });
+        }
+        let names = name::columns(layout.columns.iter().map(|column| column.name.as_str()));
+        let columns: Vec<PlannedColumn> = layout
+            .columns
+            .iter()
+            .zip(names)
+            .zip(1..)
+            .map(|((column, target), field)| PlannedColumn {
+                source: column.name.clone(),
+                target,
+                declared: column.declared.clone(),
+                form: Form::of(column.kind, column.key.is_some()),
+                field,
+                key: column.key.is_some(),
+                nullable: column.nullable,
+            })
+            .collect();
+        let key = key_columns
+            .iter()
+            .filter_map(|index| columns.get(*index))
+            .map(|column| column.target.clone())
+            .collect();
+        let last = u32::try_from(columns.len()).unwrap_or(u32::MAX);
+        Ok(Target {
+            stream: place.stream(),
+            schema: schema(&descriptor(&columns)),
+            meters: TableMeters::of(table),
+            commit_time_field: last + 1,
+            change_type_field: last + 2,
+            sequence_field: last + 3,
+            layout,
+            place,
+            columns,
+            key,
+        })
+    }
+
+    /// Whether batches of `layout` are written through this target.
+    pub(super) fn serves(&self, layout: &Arc<TableLayout>) -> bool {
+        Arc::ptr_eq(&self.layout, layout) || self.layout == *layout
+    }
+
+    /// The table's columns as BigQuery shall have them: name, type, whether of the key, description.
+    pub(super) fn fields(&self) -> impl Iterator<Item = (&str, TargetType, bool, Option<String>)> {
+        let planned = self.columns.iter().map(|column| {
+            let description = (column.source.as_str() != column.target)
+                .then(|| format!("source column: {} ({})", column.source, column.declared));
+            (
+                column.target.as_str(),
+                column.form.target(),
+                column.key,
+                description,
+            )
+        });
+        planned.chain([(COMMIT_TIME, TargetType::Timestamp, false, None)])
+    }
+}
+
+fn descriptor(columns: &[PlannedColumn]) -> DescriptorProto {
+    let planned = columns
+        .iter()
+        .map(|column| (column.target.as_str(), column.form.wire()));
+    descriptor::of(planned.chain([(COMMIT_TIME, Form::Timestamp.wire())]))
+}
+
+fn schema(descriptor: &DescriptorProto) -> Bytes {
+    let schema = crate::proto::storage::ProtoSchema {
+        proto_descriptor: Some(descriptor.clone()),
+    };
+    schema.encode_to_vec().into()
+}

@@ -1,0 +1,148 @@
+//! Queries, all of them small, labelled and capped in what they may bill.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::error::Error;
+use super::rest::{Call, ErrorItem, Refusal, Rest, delays};
+
+/// What a query may bill at most, in bytes.
+const MAX_BYTES_BILLED: u64 = 100 << 20;
+
+/// How long the server waits for a query before it says "not yet", in milliseconds.
+const WAIT_MS: u64 = 20_000;
+
+/// How long a query may take in all.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// What a query goes with.
+#[derive(Debug, Clone)]
+pub(super) struct Jobs {
+    /// Project that is billed.
+    pub(super) project: String,
+    /// Where the data is; `None`: BigQuery finds out.
+    pub(super) location: Option<String>,
+    /// Names the pipeline on the bill.
+    pub(super) pipeline: String,
+}
+
+/// What is read of an answer.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Answer {
+    #[serde(default)]
+    job_complete: bool,
+    job_reference: Option<JobReference>,
+    #[serde(default)]
+    rows: Vec<Value>,
+    #[serde(default)]
+    errors: Vec<ErrorItem>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct JobReference {
+    job_id: String,
+    location: Option<String>,
+}
+
+/// Whether a query has a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rows {
+    None,
+    Some,
+    /// Not known: it would have billed more than it may.
+    TooDear,
+}
+
+impl Jobs {
+    /// Whether `sql` gives a row.
+    ///
+    /// # Errors
+    /// The query failed, or took too long.
+    pub(super) async fn has_row(&self, rest: &Rest, sql: &str) -> Result<Rows, Error> {
+        let began = rest.clock().now();
+        let mut waits = delays();
+        loop {
+            let refusal = match self.once(rest, sql).await? {
+                Ok(rows) => return Ok(rows),
+                Err(refusal) => refusal,
+            };
+            if refusal
+                .reasons
+                .iter()
+                .any(|reason| reason == "bytesBilledLimitExceeded")
+            {
+                return Ok(Rows::TooDear);
+            }
+            let late = rest.clock().now().saturating_duration_since(began) > PATIENCE;
+            if late || !refusal.passes() {
+                return Err(refusal.into());
+            }
+            rest.clock().sleep(waits.next().unwrap_or(PATIENCE)).await;
+        }
+    }
+
+    /// One job, to its end.
+    async fn once(&self, rest: &Rest, sql: &str) -> Result<Result<Rows, Refusal>, Error> {
+        let mut body = json!({
+            "query": sql,
+            "useLegacySql": false,
+            "timeoutMs": WAIT_MS,
+            "maxResults": 1,
+            "maximumBytesBilled": MAX_BYTES_BILLED.to_string(),
+            // Makes a repeated call find the job that the first one started.
+            "requestId": format!("{:032x}", fastrand::u128(..)),
+            "labels": { "replicator_pipeline": self.pipeline },
+        });
+        if let (Some(location), Some(fields)) = (&self.location, body.as_object_mut()) {
+            fields.insert("location".to_owned(), json!(location));
+        }
+        let began = rest.clock().now();
+        let mut waits = delays();
+        let mut call = Call::post(format!("projects/{}/queries", self.project), body);
+        loop {
+            let value = match rest.call(&call).await? {
+                Ok(value) => value,
+                Err(refusal) => return Ok(Err(refusal)),
+            };
+            let answer: Answer = serde_json::from_value(value).map_err(|error| Error::Rest {
+                what: "jobs.query".to_owned(),
+                message: format!("the answer cannot be read: {error}"),
+                transient: false,
+            })?;
+            if answer.job_complete {
+                return Ok(match (answer.rows.is_empty(), answer.errors.is_empty()) {
+                    (false, _) => Ok(Rows::Some),
+                    (true, true) => Ok(Rows::None),
+                    (true, false) => Err(Refusal::of_job(&call, &answer.errors)),
+                });
+            }
+            let (Some(job), false) = (
+                answer.job_reference,
+                rest.clock().now().saturating_duration_since(began) > PATIENCE,
+            ) else {
+                return Err(Error::Rest {
+                    what: "jobs.query".to_owned(),
+                    message: "the query did not end".to_owned(),
+                    transient: true,
+                });
+            };
+            rest.clock().sleep(waits.next().unwrap_or(PATIENCE)).await;
+            call = self.results(&job);
+        }
+    }
+
+    fn results(&self, job: &JobReference) -> Call {
+        let location = job.location.as_ref().or(self.location.as_ref());
+        let location = location.map(|location| format!("&location={location}"));
+        Call::get(format!(
+            "projects/{}/queries/{}?timeoutMs={WAIT_MS}&maxResults=1{}",
+            self.project,
+            job.job_id,
+            location.unwrap_or_default()
+        ))
+    }
+}

@@ -1,0 +1,257 @@
+//! The few calls of BigQuery's REST API that there are, with tokens and with repetition where Google
+//! documents that a call may be repeated (<https://cloud.google.com/bigquery/docs/error-messages>).
+
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+use reqwest::{Method, StatusCode, header};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::auth::Tokens;
+use super::error::Error;
+use crate::clock::Clock;
+use crate::fault::{Classify, Fault, chain};
+
+/// How long a call is repeated.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// How long one attempt may take; queries wait for less than that on the server.
+const ATTEMPT: Duration = Duration::from_secs(60);
+
+/// Reasons of refusals that pass by themselves.
+const PASSING: [&str; 6] = [
+    "backendError",
+    "internalError",
+    "jobBackendError",
+    "jobInternalError",
+    "jobRateLimitExceeded",
+    "rateLimitExceeded",
+];
+
+/// A client.
+#[derive(Debug, Clone)]
+pub(super) struct Rest {
+    http: reqwest::Client,
+    base: String,
+    tokens: Tokens,
+    clock: Clock,
+}
+
+/// A call.
+#[derive(Debug, Clone)]
+pub(super) struct Call {
+    pub(super) method: Method,
+    /// Path below `/bigquery/v2/`, with its query.
+    pub(super) path: String,
+    pub(super) body: Option<Value>,
+}
+
+/// An answer other than success that repeating does not change.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    pub(super) status: StatusCode,
+    /// Google's reasons: `notFound`, `duplicate`, `bytesBilledLimitExceeded`, …
+    pub(super) reasons: Vec<String>,
+    message: String,
+    what: String,
+}
+
+impl Refusal {
+    /// A refusal that an answer of success carries: a query that failed.
+    pub(super) fn of_job(call: &Call, errors: &[ErrorItem]) -> Refusal {
+        Refusal {
+            status: StatusCode::OK,
+            reasons: errors.iter().filter_map(|error| error.reason.clone()).collect(),
+            message: errors
+                .iter()
+                .filter_map(|error| error.message.as_deref())
+                .collect::<Vec<_>>()
+                .join("; "),
+            what: call.what(),
+        }
+    }
+
+    /// Whether the same call may succeed later.
+    pub(super) fn passes(&self) -> bool {
+        self.status.is_server_error()
+            || self.status == StatusCode::TOO_MANY_REQUESTS
+            || self.status == StatusCode::REQUEST_TIMEOUT
+            || self
+                .reasons
+                .iter()
+                .any(|reason| PASSING.contains(&reason.as_str()))
+    }
+}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Error {
+        Error::Rest {
+            transient: refusal.passes(),
+            message: format!("{} {}", refusal.status.as_u16(), refusal.message),
+            what: refusal.what,
+        }
+    }
+}
+
+/// One of Google's error descriptions.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct ErrorItem {
+    pub(super) reason: Option<String>,
+    pub(super) message: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct ErrorBody {
+    error: ErrorObject,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct ErrorObject {
+    #[serde(default)]
+    message: String,
+    #[serde(default)]
+    errors: Vec<ErrorItem>,
+}
+
+impl Call {
+    pub(super) fn get(path: String) -> Call {
+        Call {
+            method: Method::GET,
+            path,
+            body: None,
+        }
+    }
+
+    pub(super) fn post(path: String, body: Value) -> Call {
+        Call {
+            method: Method::POST,
+            path,
+            body: Some(body),
+        }
+    }
+
+    fn what(&self) -> String {
+        format!("{} {}", self.method, self.path)
+    }
+}
+
+/// How one attempt failed.
+enum Attempt {
+    /// With an answer.
+    Refused(Refusal, Option<Duration>),
+    /// Without one.
+    Broken(String),
+    Token(Error),
+}
+
+impl Rest {
+    /// A client for the API at `base`, which does not end in a slash.
+    ///
+    /// # Errors
+    /// [`Error::Client`].
+    pub(super) fn new(base: &str, tokens: Tokens, clock: Clock) -> Result<Rest, Error> {
+        let http = reqwest::Client::builder()
+            .timeout(ATTEMPT)
+            .connect_timeout(Duration::from_secs(10))
+            .user_agent(concat!("replicator/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|source| Error::Client {
+                endpoint: base.to_owned(),
+                source: source.into(),
+            })?;
+        Ok(Rest {
+            http,
+            base: base.to_owned(),
+            tokens,
+            clock,
+        })
+    }
+
+    pub(super) fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// Makes a call, again and again while that may help and not for longer than five minutes.
+    ///
+    /// # Errors
+    /// Outer: no answer, or no token. Inner: the answer was a refusal.
+    pub(super) async fn call(&self, call: &Call) -> Result<Result<Value, Refusal>, Error> {
+        let began = self.clock.now();
+        let mut delays = delays();
+        loop {
+            let (error, asked) = match self.attempt(call).await {
+                Ok(value) => return Ok(Ok(value)),
+                Err(Attempt::Refused(refusal, _)) if !refusal.passes() => return Ok(Err(refusal)),
+                Err(Attempt::Refused(refusal, asked)) => (refusal.into(), asked),
+                Err(Attempt::Token(error)) => match error.fault() {
+                    Fault::Transient { .. } => (error, None),
+                    Fault::Table(_) | Fault::Fatal => return Err(error),
+                },
+                Err(Attempt::Broken(message)) => {
+                    let error = Error::Rest {
+                        what: call.what(),
+                        message,
+                        transient: true,
+                    };
+                    (error, None)
+                }
+            };
+            let delay = delays.next().unwrap_or(PATIENCE).max(asked.unwrap_or_default());
+            if self.clock.now().saturating_duration_since(began) + delay > PATIENCE {
+                return Err(error);
+            }
+            tracing::warn!(
+                error = chain(&error),
+                delay_ms = delay.as_millis(),
+                "call failed, trying again"
+            );
+            self.clock.sleep(delay).await;
+        }
+    }
+
+    async fn attempt(&self, call: &Call) -> Result<Value, Attempt> {
+        let broken = |error: reqwest::Error| Attempt::Broken(chain(&error.without_url()));
+        let url = format!("{}/bigquery/v2/{}", self.base, call.path);
+        let mut request = self.http.request(call.method.clone(), url);
+        if let Some(bearer) = self.tokens.bearer().await.map_err(Attempt::Token)?
+            && let Ok(mut value) = header::HeaderValue::from_bytes(bearer.as_bytes())
+        {
+            value.set_sensitive(true);
+            request = request.header(header::AUTHORIZATION, value);
+        }
+        if let Some(body) = &call.body {
+            request = request.json(body);
+        }
+        let response = request.send().await.map_err(broken)?;
+        let status = response.status();
+        let asked = response
+            .headers()
+            .get(header::RETRY_AFTER)
+            .and_then(|value| value.to_str().ok()?.parse().ok())
+            .map(Duration::from_secs);
+        if status.is_success() {
+            return response.json().await.map_err(broken);
+        }
+        let text = response.text().await.map_err(broken)?;
+        let body: ErrorBody = serde_json::from_str(&text).unwrap_or_default();
+        let reasons = body.error.errors.into_iter().filter_map(|error| error.reason);
+        let refusal = Refusal {
+            status,
+            reasons: reasons.collect(),
+            message: body.error.message,
+            what: call.what(),
+        };
+        Err(Attempt::Refused(refusal, asked))
+    }
+}
+
+/// Waits between attempts, as Google advises: exponential, with jitter.
+pub(super) fn delays() -> backon::ExponentialBackoff {
+    ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(500))
+        .with_max_delay(Duration::from_secs(32))
+        .with_jitter()
+        .without_max_times()
+        .build()
+}

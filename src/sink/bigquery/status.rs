@@ -1,0 +1,210 @@
+//! What an answer other than "appended" means. Pure: a code, a text and its details become a verdict
+//! (<https://cloud.google.com/bigquery/docs/write-api-best-practices>,
+//! google/cloud/bigquery/storage/v1/storage.proto, message StorageError).
+
+use std::time::Duration;
+
+use prost::Message;
+use tonic::Code;
+
+use crate::proto::rpc;
+use crate::proto::storage::StorageError;
+use crate::proto::storage::storage_error::StorageErrorCode;
+
+/// An error answer, in-band or as the end of the stream.
+#[derive(Debug, Clone)]
+pub(super) struct Failure {
+    pub(super) code: Code,
+    pub(super) message: String,
+    storage: Option<StorageErrorCode>,
+    /// The wait that the server asked for.
+    after: Option<Duration>,
+}
+
+/// What to do about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Nothing is wrong with the request: send it again, for as long as it takes.
+    Again,
+    /// Too much at once: wait longer, on the same connection.
+    Slower(Option<Duration>),
+    /// Right after a change this passes by itself; send again for at most so long.
+    Within(Duration, Lasting),
+    /// Sending it again cannot help.
+    Never,
+}
+
+/// What it is if it does not pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lasting {
+    /// The table is gone or has other columns.
+    Unavailable,
+    /// The credentials do not suffice.
+    Forbidden,
+}
+
+/// How long new tables and columns may take to spread.
+const SPREADING: Duration = Duration::from_secs(600);
+
+/// How long a grant or a new token may take.
+const GRANTING: Duration = Duration::from_secs(60);
+
+/// Texts of an answer that mean that writer schema and table differ.
+const MISMATCHES: [&str; 4] = [
+    "has more fields than",
+    "field mismatched with",
+    "missing in the proto message",
+    "extra proto fields",
+];
+
+impl Failure {
+    /// Of an in-band error.
+    pub(super) fn of(status: rpc::Status) -> Failure {
+        let detail = |url: &str| {
+            status
+                .details
+                .iter()
+                .find(|any| any.type_url == url)
+                .map(|any| any.value.as_slice())
+        };
+        let storage = detail(crate::proto::STORAGE_ERROR_URL)
+            .and_then(|bytes| StorageError::decode(bytes).ok())
+            .map(|error| error.code());
+        let after = detail(crate::proto::RETRY_INFO_URL)
+            .and_then(|bytes| rpc::RetryInfo::decode(bytes).ok())
+            .and_then(|info| Duration::try_from(info.retry_delay?).ok());
+        Failure {
+            code: Code::from_i32(status.code),
+            message: status.message,
+            storage,
+            after,
+        }
+    }
+
+    /// Of the end of a stream or a call.
+    pub(super) fn of_call(status: &tonic::Status) -> Failure {
+        let details = rpc::Status::decode(status.details()).unwrap_or_default();
+        Failure {
+            code: status.code(),
+            message: status.message().to_owned(),
+            ..Failure::of(details)
+        }
+    }
+
+    /// What to do.
+    pub(super) fn verdict(&self) -> Verdict {
+        let mismatch = MISMATCHES.iter().any(|text| self.message.contains(text));
+        match self.storage {
+            Some(StorageErrorCode::SchemaMismatchExtraFields) => {
+                return Verdict::Within(SPREADING, Lasting::Unavailable);
+            }
+            Some(StorageErrorCode::KmsServiceError) => return Verdict::Again,
+            _ => {}
+        }
+        match self.code {
+            Code::Unavailable
+            | Code::Aborted
+            | Code::Cancelled
+            | Code::Internal
+            | Code::DeadlineExceeded
+            | Code::Unknown => Verdict::Again,
+            Code::ResourceExhausted => Verdict::Slower(self.after),
+            Code::NotFound => Verdict::Within(SPREADING, Lasting::Unavailable),
+            Code::PermissionDenied | Code::Unauthenticated => Verdict::Within(GRANTING, Lasting::Forbidden),
+            Code::InvalidArgument | Code::FailedPrecondition if mismatch => {
+                Verdict::Within(SPREADING, Lasting::Unavailable)
+            }
+            Code::Ok
+            | Code::InvalidArgument
+            | Code::FailedPrecondition
+            | Code::AlreadyExists
+            | Code::OutOfRange
+            | Code::Unimplemented
+            | Code::DataLoss => Verdict::Never,
+        }
+    }
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?}: {}", self.code, self.message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(code: Code, message: &str, storage: Option<StorageErrorCode>) -> rpc::Status {
+        let detail = |code: StorageErrorCode| prost_types::Any {
+            type_url: crate::proto::STORAGE_ERROR_URL.to_owned(),
+            value: StorageError {
+                code: code.into(),
+                ..StorageError::default()
+            }
+            .encode_to_vec(),
+        };
+        rpc::Status {
+            code: code.into(),
+            message: message.to_owned(),
+            details: storage.map(detail).into_iter().collect(),
+        }
+    }
+
+    fn verdict(code: Code, message: &str, storage: Option<StorageErrorCode>) -> Verdict {
+        Failure::of(status(code, message, storage)).verdict()
+    }
+
+    #[test]
+    fn each_signal_has_its_consequence() {
+        let unavailable = Verdict::Within(SPREADING, Lasting::Unavailable);
+        let mismatch = Some(StorageErrorCode::SchemaMismatchExtraFields);
+        for (code, message, storage, expected) in [
+            (Code::Internal, "", None, Verdict::Again),
+            (Code::Aborted, "server is restarted", None, Verdict::Again),
+            (Code::ResourceExhausted, "quota", None, Verdict::Slower(None)),
+            (Code::NotFound, "", None, unavailable),
+            (Code::InvalidArgument, "", mismatch, unavailable),
+            (
+                Code::InvalidArgument,
+                "Input schema has more fields than BigQuery schema",
+                None,
+                unavailable,
+            ),
+            (Code::InvalidArgument, "bad row", None, Verdict::Never),
+            (Code::FailedPrecondition, "no primary key", None, Verdict::Never),
+            (
+                Code::PermissionDenied,
+                "",
+                None,
+                Verdict::Within(GRANTING, Lasting::Forbidden),
+            ),
+        ] {
+            assert_eq!(verdict(code, message, storage), expected, "{code:?} {message}");
+        }
+    }
+
+    #[test]
+    fn the_wait_that_the_server_asks_for_is_kept() {
+        let mut slow = status(Code::ResourceExhausted, "quota", None);
+        let info = rpc::RetryInfo {
+            retry_delay: Some(prost_types::Duration {
+                seconds: 7,
+                nanos: 500_000_000,
+            }),
+        };
+        slow.details.push(prost_types::Any {
+            type_url: crate::proto::RETRY_INFO_URL.to_owned(),
+            value: info.encode_to_vec(),
+        });
+        assert_eq!(
+            Failure::of(slow.clone()).verdict(),
+            Verdict::Slower(Some(Duration::from_millis(7_500)))
+        );
+        let call = tonic::Status::with_details(Code::ResourceExhausted, "quota", slow.encode_to_vec().into());
+        assert_eq!(
+            Failure::of_call(&call).verdict(),
+            Verdict::Slower(Some(Duration::from_millis(7_500)))
+        );
+    }
+}

@@ -1,0 +1,343 @@
+//! Target tables: made with what CDC needs (primary key, clustering by it, max_staleness), or checked
+//! against what the rows need. Primary key and max_staleness are fields of the table resource
+//! (<https://cloud.google.com/bigquery/docs/reference/rest/v2/tables>), so a table appears in one call.
+
+use std::time::Duration;
+
+use reqwest::StatusCode;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::auth::{Tokens, address};
+use super::error::{Error, Waited};
+use super::plan::{Place, Target};
+use super::query::{Jobs, Rows};
+use super::rest::{Call, Refusal, Rest, delays};
+use super::status::{Failure, Verdict};
+use crate::proto::storage::big_query_write_client::BigQueryWriteClient;
+use crate::proto::storage::{GetWriteStreamRequest, WriteStreamView};
+use crate::sink::Prepared;
+
+/// Clustering columns that BigQuery takes.
+const MAX_CLUSTERING: usize = 4;
+
+/// How long a new table may take to become known to the write API and to the REST API.
+const SPREADING: Duration = Duration::from_secs(300);
+
+/// Makes and checks tables.
+#[derive(Debug)]
+pub(super) struct Tables {
+    pub(super) rest: Rest,
+    pub(super) jobs: Jobs,
+    pub(super) endpoint: tonic::transport::Endpoint,
+    pub(super) tokens: Tokens,
+    /// Location of data sets that are created.
+    pub(super) location: Option<String>,
+    /// `max_staleness` of tables that are created.
+    pub(super) max_staleness: Duration,
+}
+
+/// What is read of a table resource.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Found {
+    schema: FoundSchema,
+    table_constraints: FoundConstraints,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct FoundSchema {
+    fields: Vec<FoundField>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct FoundField {
+    name: String,
+    r#type: String,
+    mode: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct FoundConstraints {
+    primary_key: FoundKey,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct FoundKey {
+    columns: Vec<String>,
+}
+
+impl Tables {
+    /// Looks at a table.
+    ///
+    /// # Errors
+    /// [`Error::Misfit`], or what the calls failed with.
+    pub(super) async fn inspect(&self, target: &Target) -> Result<Prepared, Error> {
+        match self.find(&target.place).await? {
+            None => Ok(Prepared::Empty),
+            Some(found) => self.examine(target, &found).await,
+        }
+    }
+
+    /// Makes sure that a table is there and fits.
+    ///
+    /// # Errors
+    /// [`Error::Misfit`], or what the calls failed with.
+    pub(super) async fn prepare(&self, target: &Target) -> Result<Prepared, Error> {
+        if let Some(found) = self.find(&target.place).await? {
+            return self.examine(target, &found).await;
+        }
+        self.ensure_dataset(&target.place).await?;
+        if !self.create(target).await? {
+            // Somebody else was faster.
+            if let Some(found) = self.find(&target.place).await? {
+                return self.examine(target, &found).await;
+            }
+        }
+        self.wait_for_stream(target).await?;
+        Ok(Prepared::Created)
+    }
+
+    async fn find(&self, place: &Place) -> Result<Option<Found>, Error> {
+        let Place {
+            project,
+            dataset,
+            table,
+        } = place;
+        let call = Call::get(format!("projects/{project}/datasets/{dataset}/tables/{table}"));
+        match self.rest.call(&call).await? {
+            Ok(value) => read(value).map(Some),
+            Err(refusal) if refusal.status == StatusCode::NOT_FOUND => Ok(None),
+            Err(refusal) => Err(refused(place, refusal)),
+        }
+    }
+
+    async fn examine(&self, target: &Target, found: &Found) -> Result<Prepared, Error> {
+        let problems = misfits(target, found);
+        if !problems.is_empty() {
+            return Err(Error::Misfit {
+                table: target.layout.table.clone(),
+                target: target.place.to_string(),
+                problems,
+            });
+        }
+        let sql = format!("SELECT 1 FROM `{}` LIMIT 1", target.place);
+        Ok(match self.jobs.has_row(&self.rest, &sql).await? {
+            Rows::None => Prepared::Empty,
+            Rows::Some | Rows::TooDear => Prepared::NotEmpty,
+        })
+    }
+
+    async fn ensure_dataset(&self, place: &Place) -> Result<(), Error> {
+        let Place { project, dataset, .. } = place;
+        let get = Call::get(format!("projects/{project}/datasets/{dataset}"));
+        match self.rest.call(&get).await? {
+            Ok(_) => return Ok(()),
+            Err(refusal) if refusal.status == StatusCode::NOT_FOUND => {}
+            Err(refusal) => return Err(refused(place, refusal)),
+        }
+        let mut body = json!({
+            "datasetReference": { "projectId": project, "datasetId": dataset },
+            "labels": { "replicator_pipeline": self.jobs.pipeline },
+        });
+        if let (Some(location), Some(fields)) = (&self.location, body.as_object_mut()) {
+            fields.insert("location".to_owned(), json!(location));
+        }
+        let insert = Call::post(format!("projects/{project}/datasets"), body);
+        match self.rest.call(&insert).await? {
+            Ok(_) => {
+                tracing::info!(dataset, "data set created");
+                Ok(())
+            }
+            Err(refusal) if refusal.status == StatusCode::CONFLICT => Ok(()),
+            Err(refusal) => Err(refused(place, refusal)),
+        }
+    }
+
+    /// Creates the table; `false` if it was there already.
+    async fn create(&self, target: &Target) -> Result<bool, Error> {
+        let Place { project, dataset, .. } = &target.place;
+        let body = self.resource(target);
+        let call = Call::post(format!("projects/{project}/datasets/{dataset}/tables"), body);
+        let began = self.rest.clock().now();
+        let mut waits = delays();
+        loop {
+            let refusal = match self.rest.call(&call).await? {
+                Ok(_) => return Ok(true),
+                Err(refusal) if refusal.status == StatusCode::CONFLICT => return Ok(false),
+                Err(refusal) => refusal,
+            };
+            // A data set that was made a moment ago may not be known everywhere.
+            let late = self.rest.clock().now().saturating_duration_since(began) > SPREADING;
+            if late || refusal.status != StatusCode::NOT_FOUND {
+                return Err(refused(&target.place, refusal));
+            }
+            self.rest.clock().sleep(waits.next().unwrap_or(SPREADING)).await;
+        }
+    }
+
+    /// The table resource to create.
+    fn resource(&self, target: &Target) -> Value {
+        let fields: Vec<Value> = target
+            .fields()
+            .map(|(name, kind, key, description)| {
+                json!({
+                    "name": name,
+                    "type": kind.name(),
+                    "mode": if key { "REQUIRED" } else { "NULLABLE" },
+                    "description": description.unwrap_or_default(),
+                })
+            })
+            .collect();
+        let clustering: Vec<&String> = target.key.iter().take(MAX_CLUSTERING).collect();
+        let mut body = json!({
+            "tableReference": {
+                "projectId": target.place.project,
+                "datasetId": target.place.dataset,
+                "tableId": target.place.table,
+            },
+            "description": format!("replicated from {}", target.layout.table),
+            "schema": { "fields": fields },
+            "clustering": { "fields": clustering },
+            "tableConstraints": { "primaryKey": { "columns": target.key } },
+            "labels": { "replicator_pipeline": self.jobs.pipeline },
+        });
+        if !self.max_staleness.is_zero()
+            && let Some(object) = body.as_object_mut()
+        {
+            object.insert("maxStaleness".to_owned(), json!(interval(self.max_staleness)));
+        }
+        body
+    }
+
+    /// Waits until the write API knows a new table; a row that is sent earlier would be refused.
+    async fn wait_for_stream(&self, target: &Target) -> Result<(), Error> {
+        let began = self.rest.clock().now();
+        let mut waits = delays();
+        loop {
+            let Some(failure) = self.stream_known(target).await? else {
+                return Ok(());
+            };
+            let waited = self.rest.clock().now().saturating_duration_since(began);
+            if waited > SPREADING || failure.verdict() == Verdict::Never {
+                return Err(Error::Unavailable {
+                    table: target.layout.table.clone(),
+                    target: target.place.to_string(),
+                    status: failure.to_string(),
+                    waited: Waited(waited),
+                });
+            }
+            self.rest.clock().sleep(waits.next().unwrap_or(SPREADING)).await;
+        }
+    }
+
+    async fn stream_known(&self, target: &Target) -> Result<Option<Failure>, Error> {
+        let mut client = BigQueryWriteClient::new(self.endpoint.connect_lazy());
+        let mut request = tonic::Request::new(GetWriteStreamRequest {
+            name: target.stream.clone(),
+            view: WriteStreamView::Full.into(),
+        });
+        request.set_timeout(Duration::from_secs(30));
+        let bearer = self.tokens.bearer().await?;
+        address(request.metadata_mut(), "name", &target.stream, bearer);
+        match client.get_write_stream(request).await {
+            Ok(_) => Ok(None),
+            // Only Google is sure to have this call; without it the first append finds out.
+            Err(status) if status.code() == tonic::Code::Unimplemented => Ok(None),
+            Err(status) => Ok(Some(Failure::of_call(&status))),
+        }
+    }
+}
+
+fn read(value: Value) -> Result<Found, Error> {
+    serde_json::from_value(value).map_err(|error| Error::Rest {
+        what: "tables.get".to_owned(),
+        message: format!("the answer cannot be read: {error}"),
+        transient: false,
+    })
+}
+
+fn refused(place: &Place, refusal: Refusal) -> Error {
+    if refusal.status == StatusCode::FORBIDDEN || refusal.status == StatusCode::UNAUTHORIZED {
+        return Error::Forbidden {
+            target: place.to_string(),
+            status: Error::from(refusal).to_string(),
+        };
+    }
+    refusal.into()
+}
+
+/// A duration as INTERVAL in canonical form.
+fn interval(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    format!("0-0 0 {}:{}:{}", seconds / 3600, seconds / 60 % 60, seconds % 60)
+}
+
+/// What of an existing table does not fit, each with its cure.
+fn misfits(target: &Target, found: &Found) -> Vec<String> {
+    let place = &target.place;
+    let mut problems = Vec::new();
+    for (name, kind, key, _) in target.fields() {
+        let field = found
+            .schema
+            .fields
+            .iter()
+            .find(|field| field.name.eq_ignore_ascii_case(name));
+        let nullable = target
+            .columns
+            .iter()
+            .any(|column| column.target == name && column.nullable);
+        match field {
+            None => problems.push(format!(
+                "column {name} {} is missing (ALTER TABLE `{place}` ADD COLUMN `{name}` {})",
+                kind.name(),
+                kind.name()
+            )),
+            Some(field) if !kind.is_named(&field.r#type) || field.mode == "REPEATED" => problems.push(format!(
+                "column {name} is {} and should be {} (create the table anew)",
+                field.r#type,
+                kind.name()
+            )),
+            Some(field) if field.mode == "REQUIRED" && !key && nullable => problems.push(format!(
+                "column {name} is REQUIRED, the source admits NULL (ALTER TABLE `{place}` ALTER COLUMN `{name}` DROP NOT NULL)"
+            )),
+            Some(_) => {}
+        }
+    }
+    for field in &found.schema.fields {
+        let ours = target
+            .fields()
+            .any(|(name, ..)| field.name.eq_ignore_ascii_case(name));
+        if field.mode == "REQUIRED" && !ours {
+            problems.push(format!(
+                "column {} is REQUIRED and not in the source (ALTER TABLE `{place}` ALTER COLUMN `{}` DROP NOT NULL)",
+                field.name, field.name
+            ));
+        }
+    }
+    let folded = |names: &[String]| {
+        let mut folded: Vec<String> = names.iter().map(|name| name.to_ascii_lowercase()).collect();
+        folded.sort_unstable();
+        folded
+    };
+    let key = &found.table_constraints.primary_key.columns;
+    if folded(key) != folded(&target.key) {
+        let wanted = target.key.join("`, `");
+        problems.push(if key.is_empty() {
+            format!("it has no primary key (ALTER TABLE `{place}` ADD PRIMARY KEY (`{wanted}`) NOT ENFORCED)")
+        } else {
+            format!(
+                "its primary key is ({}) and should be (`{wanted}`) (create the table anew)",
+                key.join(", ")
+            )
+        });
+    }
+    problems
+}
+
+#[cfg(test)]
+mod tests;

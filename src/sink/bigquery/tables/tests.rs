@@ -1,0 +1,75 @@
+use serde_json::json;
+
+use super::super::fixture::{column, layout, target};
+use super::*;
+use crate::event::ColumnType;
+
+/// `id` BIGINT key and `note` TEXT in a table that REST describes like this.
+fn problems(resource: Value) -> Vec<String> {
+    let target = target(layout(vec![
+        column("id", ColumnType::Int64, Some(0)),
+        column("note", ColumnType::Text, None),
+    ]));
+    misfits(&target, &read(resource).unwrap())
+}
+
+fn field(name: &str, kind: &str, mode: &str) -> Value {
+    json!({ "name": name, "type": kind, "mode": mode })
+}
+
+fn resource(fields: &[Value], key: &[&str]) -> Value {
+    json!({
+        "schema": { "fields": fields },
+        "tableConstraints": { "primaryKey": { "columns": key } },
+    })
+}
+
+#[test]
+fn a_table_as_rest_answers_it_fits() {
+    let fields = [
+        field("ID", "INTEGER", "REQUIRED"),
+        json!({ "name": "note", "type": "STRING" }),
+        field("_replicator_commit_time", "TIMESTAMP", "NULLABLE"),
+        field("extra", "FLOAT", "NULLABLE"),
+    ];
+    assert_eq!(problems(resource(&fields, &["Id"])), Vec::<String>::new());
+}
+
+#[test]
+fn every_misfit_is_told_with_its_cure() {
+    let fields = [
+        field("id", "STRING", "NULLABLE"),
+        field("note", "STRING", "REQUIRED"),
+        field("extra", "STRING", "REQUIRED"),
+    ];
+    let problems = problems(json!({ "schema": { "fields": fields } }));
+    let expected = [
+        "column id is STRING and should be INT64 (create the table anew)",
+        "column note is REQUIRED, the source admits NULL (ALTER TABLE `p.shop.orders` ALTER COLUMN `note` DROP NOT NULL)",
+        "column _replicator_commit_time TIMESTAMP is missing (ALTER TABLE `p.shop.orders` ADD COLUMN `_replicator_commit_time` TIMESTAMP)",
+        "column extra is REQUIRED and not in the source (ALTER TABLE `p.shop.orders` ALTER COLUMN `extra` DROP NOT NULL)",
+        "it has no primary key (ALTER TABLE `p.shop.orders` ADD PRIMARY KEY (`id`) NOT ENFORCED)",
+    ];
+    assert_eq!(problems, expected);
+}
+
+#[test]
+fn another_key_does_not_fit() {
+    let fields = [
+        field("id", "INT64", "REQUIRED"),
+        field("note", "STRING", "NULLABLE"),
+        field("_replicator_commit_time", "TIMESTAMP", "NULLABLE"),
+    ];
+    let problems = problems(resource(&fields, &["id", "note"]));
+    assert_eq!(problems.len(), 1);
+    assert!(
+        problems[0].starts_with("its primary key is (id, note)"),
+        "{problems:?}"
+    );
+}
+
+#[test]
+fn intervals_are_canonical() {
+    assert_eq!(interval(Duration::from_secs(900)), "0-0 0 0:15:0");
+    assert_eq!(interval(Duration::from_secs(90_061)), "0-0 0 25:1:1");
+}
