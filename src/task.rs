@@ -31,7 +31,7 @@ where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
-    let span = tracing::info_span!("task", name);
+    let span = tracing::info_span!("task", task = name);
     Task {
         name,
         handle: tokio::spawn(future.instrument(span)),

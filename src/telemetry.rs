@@ -6,7 +6,10 @@ use std::panic::PanicHookInfo;
 
 use metrics::{Unit, describe_counter, describe_gauge};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+use tracing::Subscriber;
+use tracing::subscriber::{SetGlobalDefaultError, set_global_default};
 use tracing_subscriber::filter::ParseError;
+use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::{EnvFilter, fmt};
 
 /// How log lines look.
@@ -33,7 +36,7 @@ pub enum TelemetryError {
     },
     /// The process has a subscriber already.
     #[error("logging is set up already")]
-    Twice(#[source] Box<dyn std::error::Error + Send + Sync>),
+    Twice(#[from] SetGlobalDefaultError),
     /// The metrics recorder cannot be built or is there already.
     #[error("metrics cannot be set up")]
     Metrics(#[from] BuildError),
@@ -74,23 +77,30 @@ pub fn start_logging(format: LogFormat, level: &str) -> Result<(), TelemetryErro
         LogFormat::Text => false,
         LogFormat::Json => true,
     };
-    let lines = fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(terminal && !json);
     let started = if json {
-        lines
-            .json()
-            .flatten_event(true)
-            .with_current_span(true)
-            .with_span_list(false)
-            .try_init()
+        set_global_default(json_lines(filter, std::io::stderr))
     } else {
-        lines.compact().try_init()
+        let lines = fmt().with_env_filter(filter).with_writer(std::io::stderr);
+        set_global_default(lines.with_ansi(terminal).compact().finish())
     };
-    started.map_err(TelemetryError::Twice)?;
+    started?;
     std::panic::set_hook(Box::new(log_panic));
     Ok(())
+}
+
+/// One flat object a line, with the innermost span, which names the task.
+fn json_lines<W>(filter: EnvFilter, writer: W) -> impl Subscriber + Send + Sync
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    fmt()
+        .with_env_filter(filter)
+        .with_writer(writer)
+        .json()
+        .flatten_event(true)
+        .with_current_span(true)
+        .with_span_list(false)
+        .finish()
 }
 
 /// Starts the metrics recorder; every metric carries the pipeline's name.
@@ -156,14 +166,55 @@ fn log_panic(info: &PanicHookInfo<'_>) {
     tracing::error!(
         place,
         thread = thread.name().unwrap_or("unnamed"),
-        message = info.payload_as_str().unwrap_or("no message"),
+        text = info.payload_as_str().unwrap_or("no message"),
         "panic"
     );
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
+
     use super::*;
+    use crate::task;
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_json_line_has_each_key_once_and_names_the_task() {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let subscriber = json_lines(EnvFilter::new("info"), move || writer.clone());
+        let guard = tracing::subscriber::set_default(subscriber);
+        task::spawn("reader", async {
+            tracing::warn!(table = "shop.orders", "parked");
+            tracing::debug!("left out");
+        })
+        .join()
+        .await
+        .unwrap();
+        drop(guard);
+        let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        assert_eq!(text.lines().count(), 1, "{text}");
+        let line: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(line["message"], "parked");
+        assert_eq!(line["table"], "shop.orders");
+        assert_eq!(line["span"]["task"], "reader");
+        // A key that occurs twice would be lost on the way through a parser.
+        assert_eq!(serde_json::to_string(&line).unwrap(), text.trim_end());
+    }
 
     #[test]
     fn metrics_carry_the_pipeline_and_their_descriptions() {
