@@ -114,6 +114,39 @@ impl TestDb {
             .expect("the server accepts connections")
     }
 
+    /// Stops the server and starts it again with the same data on the same port.
+    pub fn restart(&self) {
+        self.script("restart");
+    }
+
+    /// Kills the server as a lost machine would be, and starts it again.
+    pub fn crash(&self) {
+        self.script("kill");
+        self.script("restart");
+    }
+
+    fn script(&self, verb: &str) {
+        let output = Command::new(script())
+            .arg(verb)
+            .arg(&self.dir)
+            .output()
+            .expect("scripts/db runs");
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "scripts/db {verb}: {text}");
+    }
+
+    /// Cuts every other connection to the server.
+    pub async fn cut(&self) {
+        let mut conn = self.connect().await;
+        let query = "SELECT CAST(id AS UNSIGNED) FROM information_schema.processlist \
+                     WHERE id <> CONNECTION_ID() AND user NOT IN ('system user', 'event_scheduler')";
+        let ids: Vec<u64> = conn.query(query).await.expect("processlist is readable");
+        for id in ids {
+            // It may have gone by itself.
+            drop(conn.query_drop(format!("KILL {id}")).await);
+        }
+    }
+
     /// Runs statements one after the other.
     pub async fn run(&self, statements: &[&str]) {
         let mut conn = self.connect().await;

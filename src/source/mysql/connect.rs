@@ -64,6 +64,7 @@ impl Connector {
         let mut conn = self.connect().await?;
         conn.query_drop(SESSION).await?;
         conn.query_drop(ISOLATION).await?;
+        lift_time_limit(&mut conn).await?;
         Ok(conn)
     }
 
@@ -156,6 +157,17 @@ impl Connector {
             path: self.source.tls.ca.clone().unwrap_or_default(),
             reason: error.to_string(),
         }
+    }
+}
+
+/// A limit that the server sets for all statements would cut long reads of a snapshot short.
+async fn lift_time_limit(conn: &mut Conn) -> Result<(), MysqlError> {
+    const UNKNOWN_VARIABLE: u16 = 1193;
+    match conn.query_drop("SET SESSION max_execution_time = 0").await {
+        Err(mysql_async::Error::Server(error)) if error.code == UNKNOWN_VARIABLE => {
+            Ok(conn.query_drop("SET SESSION max_statement_time = 0").await?)
+        }
+        result => Ok(result?),
     }
 }
 

@@ -1,0 +1,268 @@
+//! A MySQL or MariaDB server as the pipeline sees it.
+
+use std::sync::Arc;
+
+use mysql_async::Conn;
+use mysql_async::prelude::Queryable;
+
+use super::catalog_read::{read_estimate, read_table, read_tables};
+use super::chunks::{BatchLimits, ChunkStream, plan_chunk, read_chunk};
+use super::connect::Connector;
+use super::error::MysqlError;
+use super::server::{ServerInfo, read_gtid_sets};
+use super::stream::error::StreamError;
+use super::stream::open::Opener;
+use super::stream::raw;
+use super::{CatalogTable, Decoder, snapshot_changes};
+use crate::clock::Clock;
+use crate::config::MysqlSource;
+use crate::event::{
+    BinlogCoord, Bound, Chunk, Epoch, GtidSet, LogPosition, RowChanges, TableId, TableLayout, TxnStart,
+};
+use crate::fault::{Classify, Fault, boxed};
+use crate::source::{BoxFuture, ChunkRead, ChunkRows, Estimate, Opened, Source, SourceError};
+
+/// Rows and bytes of one delivery of a snapshot.
+const BATCH: BatchLimits = BatchLimits {
+    rows: 10_000,
+    bytes: 4 << 20,
+};
+
+/// How long `LOCK TABLES` may wait, seconds: while it waits, writers of the table wait behind it.
+const LOCK_SECONDS: u32 = 2;
+
+/// A server.
+#[derive(Debug)]
+pub struct Mysql {
+    connector: Connector,
+    clock: Clock,
+    server_id: u32,
+    chunk_rows: u64,
+}
+
+/// Why a chunk cannot be read now.
+#[derive(Debug, thiserror::Error)]
+enum ReadError {
+    #[error("the server does not have all transactions that the snapshot builds on yet")]
+    Behind,
+    #[error("{table}: its columns changed: {text}")]
+    Changed { table: TableId, text: String },
+    #[error("{0} is gone")]
+    Gone(TableId),
+}
+
+impl Classify for ReadError {
+    fn fault(&self) -> Fault {
+        match self {
+            ReadError::Behind => Fault::RETRY,
+            ReadError::Changed { table, .. } | ReadError::Gone(table) => Fault::Table(table.clone()),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            ReadError::Behind => None,
+            ReadError::Changed { .. } | ReadError::Gone(_) => Some(
+                "remove the table from the checkpoint and drop its target, so that it is copied anew as it is now".to_owned(),
+            ),
+        }
+    }
+}
+
+impl Mysql {
+    /// A source for a configured server; connects nowhere yet.
+    pub fn new(source: MysqlSource, clock: Clock) -> Mysql {
+        // Any number that no other replica has; low ones are the ones people give.
+        let server_id = source
+            .server_id
+            .unwrap_or_else(|| fastrand::u32(0x1000_0000..u32::MAX) & !1);
+        let chunk_rows = source.snapshot.chunk_rows;
+        Mysql {
+            connector: Connector::new(source, clock.clone()),
+            clock,
+            server_id,
+            chunk_rows,
+        }
+    }
+
+    /// The way to the server.
+    pub fn connector(&self) -> &Connector {
+        &self.connector
+    }
+
+    async fn catalog(&self) -> Result<Vec<CatalogTable>, MysqlError> {
+        let mut conn = self.connector.connect_query().await?;
+        read_tables(&mut conn, &self.connector.source().tables).await
+    }
+
+    async fn table(&self, conn: &mut Conn, table: &TableId) -> Result<CatalogTable, SourceError> {
+        let found = read_table(conn, table).await.map_err(boxed)?;
+        found.ok_or_else(|| boxed(StreamError::NoTable(table.clone())))
+    }
+
+    async fn locked_position(&self, table: &TableId, floor: &LogPosition) -> Result<TxnStart, SourceError> {
+        let mut conn = self.connector.connect_query().await.map_err(boxed)?;
+        let lock = format!("LOCK TABLES {} READ", quote(table));
+        for statement in [format!("SET SESSION lock_wait_timeout = {LOCK_SECONDS}"), lock] {
+            conn.query_drop(statement)
+                .await
+                .map_err(|error| boxed(MysqlError::from(error).of_table(table)))?;
+        }
+        // Nothing that wrote to the table is under way now, and what it wrote is before this place.
+        let info = ServerInfo::read(&mut conn).await.map_err(boxed)?;
+        conn.query_drop("UNLOCK TABLES")
+            .await
+            .map_err(|error| boxed(MysqlError::from(error)))?;
+        let lost = |reason: &str| {
+            boxed(StreamError::Lost {
+                reason: reason.to_owned(),
+            })
+        };
+        let current = info
+            .current
+            .ok_or_else(|| lost("the server shows no binlog position"))?;
+        let file = raw::suffix(&current.name).ok_or_else(|| lost("the binlog's file name has no number"))?;
+        let coord = BinlogCoord {
+            file,
+            offset: current.bytes,
+        };
+        Ok(TxnStart {
+            epoch: floor.next.epoch,
+            coord: coord.max(floor.next.coord),
+        })
+    }
+
+    async fn begin_read(&self, read: ChunkRead) -> Result<Reader, SourceError> {
+        let mut conn = self.connector.connect_query().await.map_err(boxed)?;
+        let table = &read.layout.table;
+        if let Some(seen) = &read.seen {
+            let (executed, _purged) = read_gtid_sets(&mut conn).await.map_err(boxed)?;
+            if !seen.is_subset(&executed) {
+                return Err(boxed(ReadError::Behind));
+            }
+        }
+        // From its first touch to the transaction's end the table's definition cannot change, so the
+        // columns seen now are the columns read.
+        for statement in [
+            "START TRANSACTION READ ONLY".to_owned(),
+            format!("SELECT 1 FROM {} LIMIT 0", quote(table)),
+        ] {
+            conn.query_drop(statement)
+                .await
+                .map_err(|error| boxed(MysqlError::from(error).of_table(table)))?;
+        }
+        let Some(catalog) = read_table(&mut conn, table).await.map_err(boxed)? else {
+            return Err(boxed(ReadError::Gone(table.clone())));
+        };
+        let decoder = Decoder::from_catalog(&catalog).map_err(boxed)?;
+        if let Some(text) = read.layout.difference(decoder.layout()) {
+            return Err(boxed(ReadError::Changed {
+                table: table.clone(),
+                text,
+            }));
+        }
+        let read_micros = self.clock.unix_micros();
+        let rows = read_chunk(conn, &catalog, &read.chunk, BATCH)
+            .await
+            .map_err(boxed)?;
+        Ok(Reader {
+            rows,
+            decoder: Arc::new(decoder),
+            low: read.low,
+            read_micros,
+        })
+    }
+}
+
+fn quote(table: &TableId) -> String {
+    let name = |text: &str| format!("`{}`", text.replace('`', "``"));
+    format!("{}.{}", name(table.schema()), name(table.name()))
+}
+
+struct Reader {
+    rows: ChunkStream<'static, 'static>,
+    decoder: Arc<Decoder>,
+    low: TxnStart,
+    read_micros: i64,
+}
+
+impl ChunkRows for Reader {
+    fn next(&mut self) -> BoxFuture<'_, Result<Option<RowChanges>, SourceError>> {
+        Box::pin(async {
+            let batch = self.rows.next_batch().await.map_err(boxed)?;
+            Ok(batch.map(|rows| snapshot_changes(&self.decoder, rows, self.low, self.read_micros)))
+        })
+    }
+}
+
+impl Source for Mysql {
+    fn tables(&self) -> BoxFuture<'_, Result<Vec<TableLayout>, SourceError>> {
+        Box::pin(async {
+            let tables = self.catalog().await.map_err(boxed)?;
+            let layout = |table: &CatalogTable| {
+                Decoder::from_catalog(table).map(|decoder| (**decoder.layout()).clone())
+            };
+            tables.iter().map(layout).collect::<Result<_, _>>().map_err(boxed)
+        })
+    }
+
+    fn open(&self, from: Option<LogPosition>, last: Epoch) -> BoxFuture<'_, Result<Opened, SourceError>> {
+        Box::pin(async move {
+            let catalog = self.catalog().await.map_err(boxed)?;
+            let opener = Opener {
+                connector: &self.connector,
+                clock: &self.clock,
+                server_id: self.server_id,
+                catalog,
+            };
+            let (position, items) = opener.open(from, last).await.map_err(boxed)?;
+            Ok(Opened {
+                position,
+                items: Box::new(items),
+            })
+        })
+    }
+
+    fn watermark<'a>(
+        &'a self,
+        table: &'a TableId,
+        floor: &'a LogPosition,
+    ) -> BoxFuture<'a, Result<TxnStart, SourceError>> {
+        Box::pin(async move {
+            match &floor.gtids {
+                // What was read of the log by then is visible on every server that has executed it,
+                // which each chunk checks for itself.
+                Some(GtidSet { .. }) => Ok(floor.next),
+                None => self.locked_position(table, floor).await,
+            }
+        })
+    }
+
+    fn plan<'a>(
+        &'a self,
+        layout: &'a TableLayout,
+        after: Option<&'a Bound>,
+    ) -> BoxFuture<'a, Result<Chunk, SourceError>> {
+        Box::pin(async move {
+            let mut conn = self.connector.connect_query().await.map_err(boxed)?;
+            let table = self.table(&mut conn, &layout.table).await?;
+            plan_chunk(&mut conn, &table, after, self.chunk_rows)
+                .await
+                .map_err(boxed)
+        })
+    }
+
+    fn read(&self, read: ChunkRead) -> BoxFuture<'_, Result<Box<dyn ChunkRows>, SourceError>> {
+        Box::pin(async move {
+            let reader: Box<dyn ChunkRows> = Box::new(self.begin_read(read).await?);
+            Ok(reader)
+        })
+    }
+
+    fn estimate<'a>(&'a self, table: &'a TableId) -> BoxFuture<'a, Result<Estimate, SourceError>> {
+        Box::pin(async move {
+            let mut conn = self.connector.connect_query().await.map_err(boxed)?;
+            read_estimate(&mut conn, table).await.map_err(boxed)
+        })
+    }
+}

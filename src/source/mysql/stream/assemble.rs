@@ -1,0 +1,389 @@
+//! From events to items. Pure: takes one event at a time and says what it means; everything that the
+//! meaning depends on (file, transaction, table maps, compressed payload) is kept here and nowhere else.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::error::StreamError;
+use super::raw::{self, FLAG_ARTIFICIAL, FLAG_IGNORABLE, RawEvent, kind};
+use crate::config::TablePatterns;
+use crate::event::{BinlogCoord, BreakCause, CommitPoint, Epoch, Gtid, Item, LastEvent, TableId, TxnStart};
+use crate::source::mysql::catalog::CatalogTable;
+use crate::source::mysql::decoder::Decoder;
+use crate::source::mysql::lexer::Dialect;
+
+/// What an event means.
+#[derive(Debug)]
+pub enum Out {
+    /// For the pipeline.
+    Item(Item),
+    /// A statement altered a captured table: whether its columns changed, the catalog tells.
+    Altered(TableId, TxnStart),
+}
+
+/// Where rows of a table map go.
+#[derive(Debug, Clone)]
+pub(super) enum Target {
+    Ignored,
+    Captured(Arc<Decoder>),
+    /// Captured, and its columns cannot be told: rows break the table.
+    Unclear(TableId, BreakCause),
+}
+
+#[derive(Debug)]
+pub(super) struct Mapped {
+    pub(super) map: Bytes,
+    pub(super) target: Target,
+}
+
+/// The transaction being read.
+#[derive(Debug)]
+pub(super) struct Txn {
+    pub(super) start: TxnStart,
+    gtid: Option<Gtid>,
+    pub(super) committed_micros: Option<i64>,
+    /// Ordinal of the next row image.
+    pub(super) next_ordinal: u64,
+    /// Whether a COMMIT, ROLLBACK or XID will end it; else its one statement does.
+    pub(super) begun: bool,
+    pub(super) xa: bool,
+    pub(super) touched: BTreeSet<TableId>,
+}
+
+/// The state between events.
+#[derive(Debug)]
+pub struct Assembler {
+    epoch: Epoch,
+    file: Arc<str>,
+    file_number: u64,
+    born: u32,
+    /// End of the last event, 64 bit.
+    cursor: u64,
+    next: BinlogCoord,
+    pub(super) txn: Option<Txn>,
+    pub(super) maps: HashMap<u64, Mapped, foldhash::fast::RandomState>,
+    pub(super) by_table: HashMap<TableId, Mapped>,
+    /// Bytes of a compressed transaction that are still to come.
+    payload: u64,
+    /// Whether the event at hand is part of one.
+    inside: bool,
+    pub(super) patterns: TablePatterns,
+    pub(super) dialect: Dialect,
+    /// Captured tables as the catalog has them, for servers without full row metadata.
+    pub(super) catalog: HashMap<TableId, CatalogTable>,
+}
+
+impl Assembler {
+    /// A reader that knows nothing of the log yet.
+    pub fn new(
+        epoch: Epoch,
+        patterns: TablePatterns,
+        dialect: Dialect,
+        catalog: Vec<CatalogTable>,
+    ) -> Assembler {
+        Assembler {
+            epoch,
+            file: Arc::from(""),
+            file_number: 0,
+            born: 0,
+            cursor: 4,
+            next: BinlogCoord::file_start(0),
+            txn: None,
+            maps: HashMap::default(),
+            by_table: HashMap::new(),
+            payload: 0,
+            inside: false,
+            patterns,
+            dialect,
+            catalog: catalog
+                .into_iter()
+                .map(|table| (table.id.clone(), table))
+                .collect(),
+        }
+    }
+
+    /// Replaces what is known of a table's columns, after the catalog was read again.
+    pub fn learn(&mut self, table: CatalogTable) {
+        self.by_table.remove(&table.id);
+        self.maps.clear();
+        self.catalog.insert(table.id.clone(), table);
+    }
+
+    /// Whether the next event is part of a compressed transaction.
+    pub fn in_payload(&self) -> bool {
+        self.payload > 0
+    }
+
+    /// Where the event just read ends, for messages.
+    pub fn place(&self) -> BinlogCoord {
+        BinlogCoord {
+            file: self.file_number,
+            offset: self.cursor,
+        }
+    }
+
+    pub(super) fn malformed(&self, event: u8, reason: impl Into<String>) -> StreamError {
+        StreamError::Malformed {
+            kind: event,
+            at: self.place(),
+            reason: reason.into(),
+        }
+    }
+
+    /// Takes an event and appends what it means.
+    ///
+    /// # Errors
+    /// What makes it unsafe to read on.
+    pub fn event(&mut self, event: &RawEvent<'_>, out: &mut Vec<Out>) -> Result<(), StreamError> {
+        self.inside = self.payload > 0;
+        if self.inside {
+            self.inflate(event)?;
+        } else if event.end != 0
+            && event.flags & FLAG_ARTIFICIAL == 0
+            && event.kind != kind::FORMAT_DESCRIPTION
+        {
+            self.advance(event)?;
+        }
+        match event.kind {
+            kind::TABLE_MAP => self.table_map(event),
+            kind::WRITE_ROWS_V1..=kind::DELETE_ROWS_V1 | kind::WRITE_ROWS..=kind::DELETE_ROWS => {
+                self.rows(event, out)
+            }
+            kind::PARTIAL_UPDATE_ROWS => self.partial_rows(event, out),
+            kind::XID | kind::XA_PREPARE => self.commit(event, out),
+            kind::QUERY => self.query(event, out),
+            kind::GTID | kind::GTID_TAGGED | kind::ANONYMOUS_GTID => {
+                let (gtid, micros) = event.gtid.clone().unwrap_or((None, 0));
+                self.begin(event, gtid, micros, false)
+            }
+            kind::MARIADB_GTID => {
+                let standalone = raw::mariadb_standalone(event.body)
+                    .ok_or_else(|| self.malformed(event.kind, "too short"))?;
+                self.begin(event, None, 0, !standalone)
+            }
+            kind::TRANSACTION_PAYLOAD => {
+                self.payload = event
+                    .payload
+                    .ok_or_else(|| self.malformed(event.kind, "its header does not parse"))?;
+                Ok(())
+            }
+            kind::ROTATE => self.rotate(event, out),
+            kind::FORMAT_DESCRIPTION => self.format_description(event, out),
+            kind::HEARTBEAT | kind::HEARTBEAT_V2 => {
+                self.quiet(out);
+                Ok(())
+            }
+            kind::INCIDENT => Err(StreamError::Incident { at: self.place() }),
+            kind::MARIADB_QUERY_COMPRESSED..=kind::MARIADB_DELETE_ROWS_COMPRESSED => {
+                Err(StreamError::Compressed { at: self.place() })
+            }
+            kind::STOP
+            | kind::INTVAR
+            | kind::RAND
+            | kind::USER_VAR
+            | kind::IGNORABLE
+            | kind::ROWS_QUERY
+            | kind::PREVIOUS_GTIDS
+            | kind::TRANSACTION_CONTEXT
+            | kind::VIEW_CHANGE
+            | kind::MARIADB_ANNOTATE
+            | kind::MARIADB_CHECKPOINT
+            | kind::MARIADB_GTID_LIST
+            | kind::MARIADB_START_ENCRYPTION => Ok(()),
+            _ if event.flags & FLAG_IGNORABLE != 0 => Ok(()),
+            unknown => Err(StreamError::Unknown {
+                kind: unknown,
+                at: self.place(),
+            }),
+        }
+    }
+
+    /// Counts down a compressed transaction. The driver inflates it and, where it cannot, goes on with
+    /// the next event as if nothing had been there: so what comes is counted against what was promised.
+    fn inflate(&mut self, event: &RawEvent<'_>) -> Result<(), StreamError> {
+        let outside = matches!(
+            event.kind,
+            kind::ROTATE
+                | kind::FORMAT_DESCRIPTION
+                | kind::GTID
+                | kind::GTID_TAGGED
+                | kind::ANONYMOUS_GTID
+                | kind::HEARTBEAT
+                | kind::HEARTBEAT_V2
+                | kind::TRANSACTION_PAYLOAD
+        );
+        match self.payload.checked_sub(u64::from(event.size)) {
+            Some(left) if !outside => {
+                self.payload = left;
+                Ok(())
+            }
+            _ => Err(self.malformed(
+                kind::TRANSACTION_PAYLOAD,
+                "it was not inflated to its announced size",
+            )),
+        }
+    }
+
+    /// Moves the cursor past an event of a file. Header offsets have 32 bits; within a transaction they
+    /// only rise, so a smaller one has wrapped.
+    fn advance(&mut self, event: &RawEvent<'_>) -> Result<(), StreamError> {
+        let end = u64::from(event.end);
+        if matches!(
+            event.kind,
+            kind::GTID | kind::GTID_TAGGED | kind::ANONYMOUS_GTID | kind::MARIADB_GTID
+        ) {
+            // A file is closed at 1 GiB, between transactions, so one begins below 4 GiB; only a group
+            // of huge ones that was flushed together could break that, and then order would be guessed.
+            if end < self.cursor {
+                return Err(self.malformed(event.kind, "a transaction begins beyond 4 GiB in the file"));
+            }
+            self.cursor = end;
+            return Ok(());
+        }
+        let wrapped = (self.cursor & !u64::from(u32::MAX)) | end;
+        self.cursor = if wrapped < self.cursor {
+            wrapped + (1 << 32)
+        } else {
+            wrapped
+        };
+        Ok(())
+    }
+
+    fn begin(
+        &mut self,
+        event: &RawEvent<'_>,
+        gtid: Option<Gtid>,
+        micros: u64,
+        begun: bool,
+    ) -> Result<(), StreamError> {
+        if let Some(open) = &self.txn {
+            return Err(StreamError::Cut {
+                start: open.start.coord,
+            });
+        }
+        let offset = u64::from(event.end)
+            .checked_sub(u64::from(event.size))
+            .ok_or_else(|| self.malformed(event.kind, "its size exceeds its position"))?;
+        let coord = BinlogCoord {
+            file: self.file_number,
+            offset,
+        };
+        self.txn = Some(Txn {
+            start: TxnStart {
+                epoch: self.epoch,
+                coord,
+            },
+            gtid,
+            committed_micros: i64::try_from(micros).ok().filter(|micros| *micros > 0),
+            next_ordinal: 1,
+            begun,
+            xa: false,
+            touched: BTreeSet::new(),
+        });
+        Ok(())
+    }
+
+    /// The transaction that an event belongs to. Servers without GTID events (MariaDB with an old
+    /// capability, MySQL 5.6) begin one by the statement itself.
+    pub(super) fn open_txn(&mut self, event: &RawEvent<'_>) -> Result<&mut Txn, StreamError> {
+        if self.txn.is_none() {
+            self.begin(event, None, 0, false)?;
+        }
+        let place = self.place();
+        self.txn.as_mut().ok_or(StreamError::Cut { start: place })
+    }
+
+    /// Ends the transaction, if one is open.
+    pub(super) fn commit(&mut self, event: &RawEvent<'_>, out: &mut Vec<Out>) -> Result<(), StreamError> {
+        let txn = self.txn.take();
+        self.next = self.place();
+        let start = self.next.offset.saturating_sub(u64::from(event.size));
+        let coord = BinlogCoord {
+            file: self.file_number,
+            offset: start,
+        };
+        // In a compressed transaction the last event has no place in the file of its own.
+        let last_event = (!self.inside).then_some(LastEvent {
+            start: coord,
+            crc: event.crc,
+        });
+        let seconds = i64::from(event.timestamp) * 1_000_000;
+        let committed = txn
+            .as_ref()
+            .and_then(|txn| txn.committed_micros)
+            .unwrap_or(seconds);
+        let gtid = txn.and_then(|txn| txn.gtid);
+        // A dump by file and position cannot begin beyond 4 GiB: such a place is left out, the next
+        // file's begin stands for it.
+        if gtid.is_some() || self.next.offset <= u64::from(u32::MAX) {
+            out.push(self.point(gtid, last_event, Some(committed)));
+        }
+        Ok(())
+    }
+
+    fn point(&self, gtid: Option<Gtid>, last_event: Option<LastEvent>, committed_micros: Option<i64>) -> Out {
+        Out::Item(Item::Commit(CommitPoint {
+            next: TxnStart {
+                epoch: self.epoch,
+                coord: self.next,
+            },
+            file_name: Arc::clone(&self.file),
+            gtid,
+            file_born: self.born,
+            last_event,
+            committed_micros,
+        }))
+    }
+
+    /// Nothing new: the position stands, and so does the proof that the reader lives.
+    fn quiet(&self, out: &mut Vec<Out>) {
+        if self.txn.is_none() && self.file_number > 0 {
+            out.push(self.point(None, None, None));
+        }
+    }
+
+    fn rotate(&mut self, event: &RawEvent<'_>, out: &mut Vec<Out>) -> Result<(), StreamError> {
+        if let Some(open) = &self.txn {
+            return Err(StreamError::Cut {
+                start: open.start.coord,
+            });
+        }
+        let (position, name) = raw::rotate(event.body)
+            .ok_or_else(|| self.malformed(event.kind, "its file name does not parse"))?;
+        let number =
+            raw::suffix(name).ok_or_else(|| self.malformed(event.kind, "its file name has no number"))?;
+        if *name == *self.file {
+            return Ok(());
+        }
+        self.file = Arc::from(name);
+        self.file_number = number;
+        self.born = 0;
+        self.cursor = position;
+        self.next = BinlogCoord {
+            file: number,
+            offset: position,
+        };
+        self.maps.clear();
+        self.quiet(out);
+        Ok(())
+    }
+
+    fn format_description(&mut self, event: &RawEvent<'_>, out: &mut Vec<Out>) -> Result<(), StreamError> {
+        if let Some(open) = &self.txn {
+            return Err(StreamError::Cut {
+                start: open.start.coord,
+            });
+        }
+        // Event types changed their layout before version 4; the version is the first field.
+        if raw::Fields(event.body).uint(2) != Some(4) {
+            return Err(self.malformed(event.kind, "the binlog has not version 4"));
+        }
+        if self.born != event.timestamp {
+            self.born = event.timestamp;
+            self.quiet(out);
+        }
+        Ok(())
+    }
+}

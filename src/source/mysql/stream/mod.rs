@@ -1,0 +1,219 @@
+//! The binlog as a stream of items: [`open`] finds the place and proves that the log is the one it was
+//! taken in, [`assemble`] says what each event means, and this shell reads events off the wire, checks
+//! their sums and asks the catalog where a statement may have changed a table's columns.
+
+use std::collections::VecDeque;
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+use futures_util::{FutureExt, StreamExt};
+use mysql_async::BinlogStream;
+use mysql_common::binlog::consts::BinlogChecksumAlg;
+use mysql_common::binlog::events::{Event, GtidEvent, TransactionPayloadEvent};
+use mysql_common::proto::MySerialize;
+
+pub mod assemble;
+pub mod error;
+pub mod open;
+mod query;
+pub mod raw;
+mod tables;
+
+use assemble::{Assembler, Out};
+use error::StreamError;
+use raw::{FLAG_ARTIFICIAL, RawEvent, kind};
+
+use super::catalog_read::read_table;
+use super::connect::Connector;
+use super::decoder::Decoder;
+use super::error::MysqlError;
+use crate::clock::Clock;
+use crate::event::{Break, BreakCause, Gtid, GtidSource, Item, TableId, TxnStart};
+use crate::fault::boxed;
+use crate::source::{BoxFuture, ItemStream, SourceError};
+
+/// How often an idle server shows life.
+pub const HEARTBEAT: Duration = Duration::from_secs(5);
+/// Silence after which the connection counts as dead.
+const SILENCE: Duration = Duration::from_secs(30);
+
+/// An open binlog stream.
+pub struct BinlogItems {
+    stream: BinlogStream,
+    assembler: Assembler,
+    connector: Connector,
+    clock: Clock,
+    out: Vec<Out>,
+    ready: VecDeque<Item>,
+}
+
+impl std::fmt::Debug for BinlogItems {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BinlogItems")
+            .field("assembler", &self.assembler)
+            .finish_non_exhaustive()
+    }
+}
+
+impl BinlogItems {
+    fn new(stream: BinlogStream, assembler: Assembler, connector: Connector, clock: Clock) -> BinlogItems {
+        BinlogItems {
+            stream,
+            assembler,
+            connector,
+            clock,
+            out: Vec::new(),
+            ready: VecDeque::new(),
+        }
+    }
+
+    /// Reads one event and queues what it means. Returns the event's type.
+    async fn step(&mut self) -> Result<u8, StreamError> {
+        let event = read_event(&mut self.stream, &self.clock).await?;
+        let event_kind = take(&mut self.assembler, &event, &mut self.out)?;
+        for out in self.out.drain(..).collect::<Vec<_>>() {
+            match out {
+                Out::Item(item) => self.ready.push_back(item),
+                Out::Altered(table, at) => {
+                    let one = self.altered(&table, at).await?;
+                    self.ready.extend(one.map(Item::Break));
+                }
+            }
+        }
+        Ok(event_kind)
+    }
+
+    async fn next_item(&mut self) -> Result<Item, StreamError> {
+        loop {
+            if let Some(item) = self.ready.pop_front() {
+                return Ok(item);
+            }
+            self.step().await?;
+        }
+    }
+
+    /// Whether a table's columns are others than before the statement.
+    async fn altered(&mut self, table: &TableId, at: TxnStart) -> Result<Option<Break>, StreamError> {
+        let Some(before) = self.assembler.catalog.get(table).cloned() else {
+            return Ok(None);
+        };
+        let mut conn = self.connector.connect_query().await?;
+        let after = read_table(&mut conn, table).await?;
+        // The connection's end needs no answer.
+        drop(conn);
+        let cause = match after {
+            None => BreakCause::RowsWithoutEvents("a later statement dropped it: it".to_owned()),
+            Some(after) => {
+                let layouts = (Decoder::from_catalog(&before), Decoder::from_catalog(&after));
+                self.assembler.learn(after);
+                match layouts {
+                    (Ok(old), Ok(new)) => match old.layout().difference(new.layout()) {
+                        Some(text) => BreakCause::LayoutChanged(text),
+                        None => return Ok(None),
+                    },
+                    (_, Err(error)) => BreakCause::LayoutUnknown(error.to_string()),
+                    (Err(_), Ok(_)) => return Ok(None),
+                }
+            }
+        };
+        Ok(Some(Break {
+            table: table.clone(),
+            cause,
+            at,
+        }))
+    }
+}
+
+impl ItemStream for BinlogItems {
+    fn next(&mut self) -> BoxFuture<'_, Result<Item, SourceError>> {
+        Box::pin(async { self.next_item().await.map_err(boxed) })
+    }
+}
+
+/// Waits for the next event. The driver panics on a truncated one: that is an error of this stream,
+/// not of the process.
+async fn read_event(stream: &mut BinlogStream, clock: &Clock) -> Result<Event, StreamError> {
+    let next = AssertUnwindSafe(stream.next()).catch_unwind();
+    let event = tokio::select! {
+        biased;
+        event = next => event,
+        () = clock.sleep(SILENCE) => return Err(StreamError::Silent(SILENCE.as_secs())),
+    };
+    match event {
+        Ok(Some(Ok(event))) => Ok(event),
+        Ok(Some(Err(error))) => Err(StreamError::Server(MysqlError::from(error))),
+        Ok(None) => Err(StreamError::Ended),
+        Err(_panic) => Err(StreamError::Server(MysqlError::Protocol(
+            "a truncated binlog event".to_owned(),
+        ))),
+    }
+}
+
+/// Checks an event's sum and hands it to the assembler.
+fn take(assembler: &mut Assembler, event: &Event, out: &mut Vec<Out>) -> Result<u8, StreamError> {
+    let header = event.header();
+    let mut header_bytes = Vec::with_capacity(19);
+    header.serialize(&mut header_bytes);
+    let crc = event.calc_checksum(BinlogChecksumAlg::BINLOG_CHECKSUM_ALG_CRC32);
+    // A FORMAT_DESCRIPTION event has room for a sum also where there are none; what is in a compressed
+    // transaction has none of its own.
+    let crc32 = BinlogChecksumAlg::BINLOG_CHECKSUM_ALG_CRC32;
+    let summed =
+        !assembler.in_payload() && matches!(event.footer().get_checksum_alg(), Ok(Some(alg)) if alg == crc32);
+    if summed && event.checksum().map(u32::from_le_bytes) != Some(crc) {
+        return Err(StreamError::Checksum {
+            at: assembler.place(),
+        });
+    }
+    let event_kind = header.event_type_raw();
+    let mut raw = RawEvent {
+        kind: event_kind,
+        timestamp: header.timestamp(),
+        size: header.event_size(),
+        end: header.log_pos(),
+        flags: header.flags_raw(),
+        body: event.data(),
+        crc,
+        gtid: None,
+        payload: None,
+    };
+    match event_kind {
+        kind::GTID | kind::GTID_TAGGED | kind::ANONYMOUS_GTID => raw.gtid = gtid(event),
+        kind::TRANSACTION_PAYLOAD => {
+            raw.payload = event
+                .read_event::<TransactionPayloadEvent<'_>>()
+                .ok()
+                .map(|payload| payload.uncompressed_size());
+        }
+        kind::ROTATE if !summed && raw.flags & FLAG_ARTIFICIAL != 0 => {
+            raw.body = raw::without_unannounced_checksum(&header_bytes, raw.body);
+        }
+        _ => {}
+    }
+    assembler.event(&raw, out)?;
+    Ok(event_kind)
+}
+
+/// The identifier and the commit time that a GTID event carries.
+fn gtid(event: &Event) -> Option<(Option<Gtid>, u64)> {
+    let parsed = event.read_event::<GtidEvent>().ok()?;
+    let micros = parsed.immediate_commit_timestamp();
+    if event.header().event_type_raw() == kind::ANONYMOUS_GTID {
+        return Some((None, micros));
+    }
+    let tag = parsed
+        .tag()
+        .map(|tag| tag.as_str().to_owned())
+        .unwrap_or_default();
+    let source = GtidSource {
+        uuid: u128::from_be_bytes(parsed.sid()),
+        tag: tag.into(),
+    };
+    Some((
+        Some(Gtid {
+            source,
+            number: parsed.gno(),
+        }),
+        micros,
+    ))
+}

@@ -1,0 +1,332 @@
+//! Opens the log at a position. Coordinates mean something only in one lineage of log files: that the
+//! server's log is the one that a position was taken in is proven by its content (the last event that
+//! was read is still there, byte for byte), never by a server's name. Where it cannot be proven, but
+//! nothing is missing (GTIDs), the epoch rises, so that every later row outranks every earlier one.
+
+use mysql_async::prelude::Queryable;
+use mysql_async::{BinlogStream, BinlogStreamRequest, GnoInterval, Sid};
+use mysql_common::packets::Tag;
+
+use super::assemble::Assembler;
+use super::error::StreamError;
+use super::raw::kind;
+use super::{BinlogItems, HEARTBEAT, read_event};
+use crate::clock::Clock;
+use crate::event::{BinlogCoord, Epoch, GtidSet, Item, LogPosition, TxnStart};
+use crate::source::mysql::catalog::CatalogTable;
+use crate::source::mysql::connect::Connector;
+use crate::source::mysql::error::MysqlError;
+use crate::source::mysql::lexer::Dialect;
+use crate::source::mysql::server::{Flavour, ServerInfo};
+
+/// "Could not read the binlog", whatever the reason.
+const ER_BINLOG: u16 = 1236;
+
+/// What opening needs.
+#[derive(Debug)]
+pub struct Opener<'a> {
+    /// The way to the server.
+    pub connector: &'a Connector,
+    /// Time.
+    pub clock: &'a Clock,
+    /// The reader's id among replicas.
+    pub server_id: u32,
+    /// Captured tables as the catalog has them.
+    pub catalog: Vec<CatalogTable>,
+}
+
+/// Where a dump begins.
+#[derive(Debug)]
+enum Start {
+    Gtids(GtidSet),
+    File(String, u32),
+}
+
+impl Opener<'_> {
+    /// Opens the log at `from`, or at the present; `last` is the highest epoch that was ever durable.
+    ///
+    /// # Errors
+    /// [`StreamError::Lost`] and [`StreamError::Errant`] if the log does not continue what was read.
+    pub async fn open(
+        self,
+        from: Option<LogPosition>,
+        last: Epoch,
+    ) -> Result<(LogPosition, BinlogItems), StreamError> {
+        let mut conn = self.connector.connect_query().await?;
+        let info = ServerInfo::read(&mut conn).await?;
+        drop(conn);
+        let (mut position, start) = match from {
+            None => self.present(&info, last)?,
+            Some(from) => self.resume(&info, from, last).await?,
+        };
+        tracing::info!(start = %describe(&start), epoch = position.next.epoch.0, "opening the binlog");
+        let stream = self.dump(&info, &start, false).await?;
+        let patterns = self.connector.source().tables.clone();
+        let assembler = Assembler::new(position.next.epoch, patterns, Dialect::of(&info), self.catalog);
+        let mut items = BinlogItems::new(stream, assembler, self.connector.clone(), self.clock.clone());
+        // The first events name the file: the position comes back in the coordinates of this log.
+        while items.step().await.map_err(|error| refused(error, &position))? != kind::FORMAT_DESCRIPTION {}
+        for item in items.ready.drain(..) {
+            if let Item::Commit(point) = item {
+                position.pass(&point);
+            }
+        }
+        Ok((position, items))
+    }
+
+    /// The present end of the log.
+    fn present(&self, info: &ServerInfo, last: Epoch) -> Result<(LogPosition, Start), StreamError> {
+        let epoch = last.next(self.clock.unix_seconds());
+        let position = |coord: BinlogCoord, gtids: Option<GtidSet>, name: &str| LogPosition {
+            server: identity(info).into(),
+            file_name: name.into(),
+            file_born: 0,
+            next: TxnStart { epoch, coord },
+            gtids,
+            last_event: None,
+        };
+        if let Some(executed) = &info.gtid_executed {
+            let start = Start::Gtids(executed.clone());
+            return Ok((
+                position(BinlogCoord::file_start(0), Some(executed.clone()), ""),
+                start,
+            ));
+        }
+        let current = info
+            .current
+            .as_ref()
+            .ok_or_else(|| lost("the server shows no binlog position"))?;
+        let file =
+            super::raw::suffix(&current.name).ok_or_else(|| lost("the binlog's file name has no number"))?;
+        let offset =
+            u32::try_from(current.bytes).map_err(|_| lost("the current binlog file is larger than 4 GiB"))?;
+        let coord = BinlogCoord {
+            file,
+            offset: current.bytes,
+        };
+        Ok((
+            position(coord, None, &current.name),
+            Start::File(current.name.clone(), offset),
+        ))
+    }
+
+    async fn resume(
+        &self,
+        info: &ServerInfo,
+        mut from: LogPosition,
+        last: Epoch,
+    ) -> Result<(LogPosition, Start), StreamError> {
+        let proven = self.prove(info, &from).await?;
+        let Some(ours) = from.gtids.clone() else {
+            if !proven {
+                return Err(lost(&format!(
+                    "the binlog does not hold {from} as it was read; the server has {}",
+                    files(info)
+                )));
+            }
+            let offset = u32::try_from(from.next.coord.offset)
+                .map_err(|_| lost("it lies beyond 4 GiB in its file"))?;
+            let start = Start::File(from.file_name.to_string(), offset);
+            return Ok((from, start));
+        };
+        let (Some(executed), Some(purged)) = (&info.gtid_executed, &info.gtid_purged) else {
+            return Err(lost(
+                "it is a GTID set, and the server has gtid_mode other than ON now",
+            ));
+        };
+        // A transaction is in the log before it is in gtid_executed: a log that is proven to hold the
+        // last one is not behind, however gtid_executed looks.
+        if !proven && !ours.is_subset(executed) {
+            return Err(StreamError::Errant {
+                gtids: ours.subtract(executed).to_string(),
+            });
+        }
+        if !purged.is_subset(&ours) {
+            let missing = purged.subtract(&ours);
+            return Err(lost(&format!(
+                "the server purged transactions that were not copied: {missing}"
+            )));
+        }
+        if !proven {
+            let epoch = last.max(from.next.epoch).next(self.clock.unix_seconds());
+            tracing::warn!(
+                epoch = epoch.0,
+                "another log than the one read so far: numbering rows in a new epoch"
+            );
+            from.next.epoch = epoch;
+        }
+        from.server = identity(info).into();
+        Ok((from, Start::Gtids(ours)))
+    }
+
+    /// Whether the server's log holds what was read last.
+    async fn prove(&self, info: &ServerInfo, from: &LogPosition) -> Result<bool, StreamError> {
+        let Some((base, _)) = from.file_name.rsplit_once('.') else {
+            return Ok(false);
+        };
+        let (name, at) = match &from.last_event {
+            Some(event) => (format!("{base}.{:06}", event.start.file), event.start.offset),
+            None => (from.file_name.to_string(), 4),
+        };
+        let Ok(offset) = u32::try_from(at) else {
+            return Ok(false);
+        };
+        if !info.logs.iter().any(|file| file.name == name && file.bytes >= at) {
+            return Ok(false);
+        }
+        let mut stream = self.dump(info, &Start::File(name, offset), true).await?;
+        loop {
+            let event = match read_event(&mut stream, self.clock).await {
+                Ok(event) => event,
+                Err(StreamError::Ended) => return Ok(false),
+                Err(StreamError::Server(error)) if error.code() == Some(ER_BINLOG) => return Ok(false),
+                // Bytes amid an event parse as nonsense.
+                Err(StreamError::Server(MysqlError::Protocol(_))) => return Ok(false),
+                Err(error) => return Err(error),
+            };
+            let header = event.header();
+            match (&from.last_event, header.event_type_raw()) {
+                (_, kind::ROTATE | kind::HEARTBEAT | kind::HEARTBEAT_V2) => {}
+                (None, kind::FORMAT_DESCRIPTION) => return Ok(header.timestamp() == from.file_born),
+                (Some(_), kind::FORMAT_DESCRIPTION) => {}
+                (Some(last), _) => {
+                    let crc = event.calc_checksum(
+                        mysql_common::binlog::consts::BinlogChecksumAlg::BINLOG_CHECKSUM_ALG_CRC32,
+                    );
+                    return Ok(crc == last.crc);
+                }
+                (None, _) => return Ok(false),
+            }
+        }
+    }
+
+    async fn dump(&self, info: &ServerInfo, start: &Start, probe: bool) -> Result<BinlogStream, StreamError> {
+        let mut conn = self.connector.connect_binlog().await?;
+        for statement in session(info.flavour) {
+            conn.query_drop(statement).await.map_err(MysqlError::from)?;
+        }
+        // A probe must not push the reader itself out: a server has one reader for each id.
+        let id = if probe { self.server_id ^ 1 } else { self.server_id };
+        let request = BinlogStreamRequest::new(id);
+        let request = if probe {
+            request.with_non_blocking()
+        } else {
+            request
+        };
+        let stream = match start {
+            Start::File(name, offset) => {
+                let request = request
+                    .with_filename(name.as_bytes())
+                    .with_pos(u64::from(*offset));
+                conn.get_binlog_stream(request).await
+            }
+            Start::Gtids(set) => {
+                conn.get_binlog_stream(request.with_gtid().with_gtid_set(sids(set)))
+                    .await
+            }
+        };
+        Ok(stream.map_err(MysqlError::from)?)
+    }
+}
+
+/// What the dump thread reads from the session: checksums as they are in the file, a sign of life
+/// when there is nothing to send, and, for MariaDB, GTID events instead of what very old readers know.
+fn session(flavour: Flavour) -> Vec<String> {
+    let period = HEARTBEAT.as_nanos();
+    let mut statements = vec![
+        "SET @master_binlog_checksum = @@GLOBAL.binlog_checksum, @source_binlog_checksum = @@GLOBAL.binlog_checksum"
+            .to_owned(),
+        format!("SET @master_heartbeat_period = {period}, @source_heartbeat_period = {period}"),
+    ];
+    if flavour == Flavour::MariaDb {
+        statements.push("SET @mariadb_slave_capability = 4".to_owned());
+    }
+    statements
+}
+
+fn sids(set: &GtidSet) -> Vec<Sid<'static>> {
+    set.sources()
+        .map(|(source, intervals)| {
+            let intervals = intervals
+                .iter()
+                .map(|interval| GnoInterval::new(interval.start, interval.end))
+                .collect();
+            let sid = Sid::new(source.uuid.to_be_bytes()).with_intervals(intervals);
+            // The tag came from a server or a parser that admits nothing else.
+            match Tag::new(source.tag.to_string()) {
+                Ok(tag) if !source.tag.is_empty() => sid.with_tag(tag),
+                _ => sid,
+            }
+        })
+        .collect()
+}
+
+/// Names the server in messages and in the checkpoint; proves nothing.
+fn identity(info: &ServerInfo) -> String {
+    info.server_uuid
+        .clone()
+        .unwrap_or_else(|| format!("server_id {}", info.server_id))
+}
+
+fn describe(start: &Start) -> String {
+    match start {
+        Start::Gtids(set) => format!("after {set}"),
+        Start::File(name, offset) => format!("{name}:{offset}"),
+    }
+}
+
+fn files(info: &ServerInfo) -> String {
+    match (info.logs.first(), info.logs.last()) {
+        (Some(first), Some(last)) => format!("{} to {}:{}", first.name, last.name, last.bytes),
+        _ => "no binlog files".to_owned(),
+    }
+}
+
+fn lost(reason: &str) -> StreamError {
+    StreamError::Lost {
+        reason: reason.to_owned(),
+    }
+}
+
+/// A refusal of the dump itself. The server has one code for every reason; the text tells them apart.
+fn refused(error: StreamError, position: &LogPosition) -> StreamError {
+    let StreamError::Server(MysqlError::Server(server)) = &error else {
+        return error;
+    };
+    if server.code != ER_BINLOG {
+        return error;
+    }
+    let text = server.message.to_lowercase();
+    let gone = [
+        "purged",
+        "could not find first log file",
+        "could not open log file",
+        "not in the master's binlog",
+        "impossible position",
+    ];
+    if gone.iter().any(|part| text.contains(part)) {
+        return lost(&format!("{position}: {}", server.message));
+    }
+    // The same id connected elsewhere, more GTIDs than executed yet, a server shutting down: they pass.
+    StreamError::Server(MysqlError::Lost(server.message.clone()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sets_go_to_the_server_with_their_tags() {
+        let text = "3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5:7:tag_a:9";
+        let set: GtidSet = text.parse().unwrap();
+        let sids = sids(&set);
+        assert_eq!(sids.len(), 2);
+        let intervals: Vec<(u64, u64)> = sids[0]
+            .intervals()
+            .iter()
+            .map(|interval| (interval.start(), interval.end()))
+            .collect();
+        assert_eq!(intervals, [(1, 6), (7, 8)]);
+        assert!(sids[1].to_string().contains("tag_a"));
+    }
+}

@@ -1,0 +1,163 @@
+//! Table maps and row images: which decoder reads a rows event, and what becomes of one that none can.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::assemble::{Assembler, Mapped, Out, Target};
+use super::error::StreamError;
+use super::raw::{self, RawEvent};
+use crate::event::{Break, BreakCause, Item, TableId};
+use crate::source::mysql::decoder::Decoder;
+use crate::source::mysql::rows::{RowsAt, RowsError, RowsKind, decode_rows, image_bytes};
+use crate::source::mysql::table_map::{TableMap, TableMapHead};
+
+impl Assembler {
+    pub(super) fn table_map(&mut self, event: &RawEvent<'_>) -> Result<(), StreamError> {
+        self.open_txn(event)?;
+        let mut fields = raw::Fields(event.body);
+        let id = fields
+            .uint(6)
+            .ok_or_else(|| self.malformed(event.kind, "too short"))?;
+        if self.maps.get(&id).is_some_and(|mapped| mapped.map == fields.0) {
+            return Ok(());
+        }
+        let map = Bytes::copy_from_slice(fields.0);
+        let head =
+            TableMapHead::parse(event.body).map_err(|error| self.malformed(event.kind, error.to_string()))?;
+        let table = TableId::new(head.schema, head.table);
+        let target = match self.by_table.get(&table) {
+            Some(known) if known.map == map => known.target.clone(),
+            _ => self.resolve(&table, &Bytes::copy_from_slice(event.body)),
+        };
+        if !matches!(target, Target::Ignored) {
+            self.by_table.insert(
+                table,
+                Mapped {
+                    map: map.clone(),
+                    target: target.clone(),
+                },
+            );
+        }
+        self.maps.insert(id, Mapped { map, target });
+        Ok(())
+    }
+
+    fn resolve(&self, table: &TableId, body: &Bytes) -> Target {
+        if !self.patterns.matches(table) {
+            return Target::Ignored;
+        }
+        let unknown = |reason: String| Target::Unclear(table.clone(), BreakCause::LayoutUnknown(reason));
+        let map = match TableMap::parse(body) {
+            Ok(map) => map,
+            Err(error) => return unknown(error.to_string()),
+        };
+        let decoder = match self.catalog.get(table) {
+            _ if map.has_full => Decoder::from_table_map(&map),
+            Some(catalog) => Decoder::from_table_map_and_catalog(&map, catalog),
+            None => {
+                return unknown("it is not in the catalog, and binlog_row_metadata is not FULL".to_owned());
+            }
+        };
+        match decoder {
+            Ok(decoder) if decoder.layout().is_keyed() => Target::Captured(Arc::new(decoder)),
+            Ok(_) => Target::Unclear(table.clone(), BreakCause::NoKey),
+            Err(error) => unknown(error.to_string()),
+        }
+    }
+
+    pub(super) fn rows(&mut self, event: &RawEvent<'_>, out: &mut Vec<Out>) -> Result<(), StreamError> {
+        /// Ends a statement's rows and frees its maps.
+        const DUMMY_TABLE: u64 = 0x00ff_ffff;
+        let id = raw::Fields(event.body)
+            .uint(6)
+            .ok_or_else(|| self.malformed(event.kind, "too short"))?;
+        let Some(mapped) = self.maps.get(&id) else {
+            if id == DUMMY_TABLE {
+                return Ok(());
+            }
+            return Err(self.malformed(event.kind, format!("its table id {id} was never described")));
+        };
+        let target = mapped.target.clone();
+        let images = self.images(event)?;
+        let committed = i64::from(event.timestamp) * 1_000_000;
+        let txn = self.open_txn(event)?;
+        let at = RowsAt {
+            txn: txn.start,
+            first_ordinal: txn.next_ordinal,
+            committed_micros: txn.committed_micros.unwrap_or(committed),
+        };
+        txn.next_ordinal += images;
+        let (start, xa) = (txn.start, txn.xa);
+        let decoder = match target {
+            Target::Ignored => return Ok(()),
+            Target::Captured(decoder) => decoder,
+            Target::Unclear(table, cause) => {
+                out.push(Out::Item(Item::Break(Break {
+                    table,
+                    cause,
+                    at: start,
+                })));
+                return Ok(());
+            }
+        };
+        if !txn.touched.contains(&decoder.layout().table) {
+            txn.touched.insert(decoder.layout().table.clone());
+        }
+        let table = &decoder.layout().table;
+        if xa {
+            out.push(Out::Item(Item::Break(Break {
+                table: table.clone(),
+                cause: BreakCause::Xa,
+                at: start,
+            })));
+            return Ok(());
+        }
+        let kind = RowsKind::of(event.kind).ok_or_else(|| self.malformed(event.kind, "no rows event"))?;
+        match decode_rows(&decoder, kind, Bytes::copy_from_slice(event.body), at) {
+            Ok((changes, _next)) => out.push(Out::Item(Item::Rows(changes))),
+            Err(RowsError::PartialImage { .. } | RowsError::PartialJson { .. }) => {
+                let cause = BreakCause::PartialImage;
+                out.push(Out::Item(Item::Break(Break {
+                    table: table.clone(),
+                    cause,
+                    at: start,
+                })));
+            }
+            Err(error) => return Err(self.malformed(event.kind, format!("table {table}: {error}"))),
+        }
+        Ok(())
+    }
+
+    fn images(&self, event: &RawEvent<'_>) -> Result<u64, StreamError> {
+        let kind = RowsKind::of(event.kind).ok_or_else(|| self.malformed(event.kind, "no rows event"))?;
+        image_bytes(kind, event.body).map_err(|error| self.malformed(event.kind, error.to_string()))
+    }
+
+    pub(super) fn partial_rows(
+        &mut self,
+        event: &RawEvent<'_>,
+        out: &mut Vec<Out>,
+    ) -> Result<(), StreamError> {
+        let id = raw::Fields(event.body)
+            .uint(6)
+            .ok_or_else(|| self.malformed(event.kind, "too short"))?;
+        let target = self.maps.get(&id).map(|mapped| mapped.target.clone());
+        let images = self.images(event)?;
+        let txn = self.open_txn(event)?;
+        txn.next_ordinal += images;
+        let at = txn.start;
+        let table = match target {
+            Some(Target::Captured(decoder)) => decoder.layout().table.clone(),
+            Some(Target::Unclear(table, _)) => table,
+            Some(Target::Ignored) => return Ok(()),
+            None => return Err(self.malformed(event.kind, format!("its table id {id} was never described"))),
+        };
+        out.push(Out::Item(Item::Break(Break {
+            table,
+            cause: BreakCause::PartialImage,
+            at,
+        })));
+        Ok(())
+    }
+}

@@ -1,0 +1,321 @@
+//! Real servers, the whole pipeline, a target in memory: whatever is done to the source, and to the
+//! connection on the way, in the end every row of the target is the source's row.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test"
+)]
+
+mod support;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mysql_async::prelude::Queryable;
+use replicator::checkpoint::FileStore;
+use replicator::clock::Clock;
+use replicator::event::TableId;
+use replicator::fault::chain;
+use replicator::pipeline::{Parts, PipelineError, Plan, run};
+use replicator::sink::memory::Memory;
+use replicator::source::mysql::Mysql;
+use replicator::status::{Status, TableProgress};
+use replicator::task::{self, Task};
+use support::{Flavour, TestDb};
+use tokio_util::sync::CancellationToken;
+
+const SCHEMA: &[&str] = &[
+    "CREATE DATABASE shop",
+    "CREATE TABLE shop.orders (id INT PRIMARY KEY, note VARCHAR(200), amount INT NOT NULL)",
+    "CREATE TABLE shop.ignored (id INT PRIMARY KEY, note TEXT)",
+];
+
+struct Pipeline {
+    target: Memory,
+    status: Arc<Status>,
+    stop: CancellationToken,
+    task: Task<Result<(), PipelineError>>,
+    folder: Arc<tempfile::TempDir>,
+}
+
+impl Pipeline {
+    fn start(db: &TestDb) -> Pipeline {
+        Pipeline::go_on(
+            db,
+            Memory::new(Clock::real()),
+            Arc::new(tempfile::tempdir().unwrap()),
+        )
+    }
+
+    fn go_on(db: &TestDb, target: Memory, folder: Arc<tempfile::TempDir>) -> Pipeline {
+        let (status, clock, stop) = (
+            Arc::new(Status::default()),
+            Clock::real(),
+            CancellationToken::new(),
+        );
+        let parts = Parts {
+            source: Arc::new(Mysql::new(db.source(&["shop.orders"]), clock.clone())),
+            sink: Arc::new(target.clone()),
+            store: Arc::new(FileStore::open(folder.path(), "test").unwrap()),
+            status: Arc::clone(&status),
+            clock,
+        };
+        let plan = Plan {
+            pipeline: "test".to_owned(),
+            copy: true,
+            parallelism: 2,
+            until_copied: false,
+        };
+        let (running, report) = (run(parts, plan, stop.clone()), Arc::clone(&status));
+        let task = task::spawn("pipeline", async move {
+            let end = running.await;
+            if let Err(error) = &end {
+                report.fatal(&chain(error));
+            }
+            end
+        });
+        Pipeline {
+            target,
+            status,
+            stop,
+            task,
+            folder,
+        }
+    }
+
+    async fn wait(&self, what: &str, done: impl AsyncFn() -> bool) {
+        for _ in 0..600 {
+            if done().await {
+                return;
+            }
+            let problems = self.status.view(&Clock::real()).problems;
+            assert!(
+                !self.task.is_finished(),
+                "the pipeline ended while waiting for {what}: {problems:?}"
+            );
+            Clock::real().sleep(Duration::from_millis(50)).await;
+        }
+        panic!("never came: {what}; {:?}", self.status.view(&Clock::real()));
+    }
+
+    async fn copied(&self) {
+        self.wait("snapshot", async || {
+            let view = self.status.view(&Clock::real());
+            !view.tables.is_empty()
+                && view
+                    .tables
+                    .values()
+                    .all(|table| table.progress == TableProgress::Streaming)
+        })
+        .await;
+    }
+
+    /// Waits until the target equals the source.
+    async fn equal(&self, db: &TestDb) {
+        let expected = source_rows(db).await;
+        self.wait("equality", async || self.rows() == expected).await;
+        assert_eq!(self.target.conflicts(), Vec::<String>::new());
+    }
+
+    fn rows(&self) -> Vec<Vec<String>> {
+        let mut rows = self.target.rows(&TableId::new("shop", "orders"));
+        rows.sort();
+        rows
+    }
+
+    async fn stop(self) -> (Memory, Arc<tempfile::TempDir>) {
+        self.stop.cancel();
+        self.task.join().await.unwrap().unwrap();
+        (self.target, self.folder)
+    }
+}
+
+async fn source_rows(db: &TestDb) -> Vec<Vec<String>> {
+    let mut conn = db.connect().await;
+    let rows: Vec<(i64, Option<String>, i64)> = conn
+        .query("SELECT id, note, amount FROM shop.orders")
+        .await
+        .unwrap();
+    let text =
+        |note: Option<String>| note.map_or_else(|| "Null".to_owned(), |note| format!("Text({note:?})"));
+    let mut rows: Vec<Vec<String>> = rows
+        .into_iter()
+        .map(|(id, note, amount)| vec![format!("Int({id})"), text(note), format!("Int({amount})")])
+        .collect();
+    rows.sort();
+    rows
+}
+
+async fn load(db: &TestDb, from: i32, to: i32) {
+    let values: Vec<String> = (from..to)
+        .map(|id| format!("({id}, 'note {id}', {})", id * 3))
+        .collect();
+    db.run(&[&format!("INSERT INTO shop.orders VALUES {}", values.join(","))])
+        .await;
+}
+
+/// Everything that can happen to rows.
+const CHANGES: &[&str] = &[
+    "UPDATE shop.orders SET amount = amount + 1 WHERE id % 3 = 0",
+    "DELETE FROM shop.orders WHERE id % 10 = 1",
+    "INSERT INTO shop.orders VALUES (9001, NULL, 1), (9002, 'é ü 漢字 🙂', 2), (9003, '', 3)",
+    "UPDATE shop.orders SET id = id + 100000 WHERE id % 7 = 0",
+    // A chain: 9001 → 9004, 9002 → 9001, 9003 → 9002 in one statement.
+    "UPDATE shop.orders SET id = CASE id WHEN 9001 THEN 9004 WHEN 9002 THEN 9001 ELSE 9002 END WHERE id IN (9001, 9002, 9003) ORDER BY id",
+    "BEGIN",
+    "INSERT INTO shop.orders VALUES (9100, 'a', 1)",
+    "UPDATE shop.orders SET note = 'b' WHERE id = 9100",
+    "INSERT INTO shop.ignored VALUES (1, 'x')",
+    "DELETE FROM shop.orders WHERE id = 9100",
+    "INSERT INTO shop.orders VALUES (9100, 'c', 2)",
+    "SAVEPOINT s",
+    "DELETE FROM shop.orders WHERE id < 50",
+    "ROLLBACK TO SAVEPOINT s",
+    "COMMIT",
+    "BEGIN",
+    "DELETE FROM shop.orders",
+    "ROLLBACK",
+    "FLUSH BINARY LOGS",
+    "REPLACE INTO shop.orders VALUES (9100, 'd', 3), (9101, 'e', 4)",
+    "INSERT INTO shop.orders VALUES (9101, 'f', 5) ON DUPLICATE KEY UPDATE note = 'g'",
+    "DELETE FROM shop.ignored",
+];
+
+async fn copies_and_follows(flavour: Flavour, options: &[&str]) {
+    let db = TestDb::start(flavour, options);
+    db.run(SCHEMA).await;
+    load(&db, 1, 1500).await;
+    let pipeline = Pipeline::start(&db);
+    pipeline.copied().await;
+    pipeline.equal(&db).await;
+    db.run(CHANGES).await;
+    pipeline.equal(&db).await;
+    // Stopped, changed meanwhile, started again.
+    let (target, folder) = pipeline.stop().await;
+    db.run(&[
+        "UPDATE shop.orders SET note = CONCAT(IFNULL(note, ''), '!')",
+        "DELETE FROM shop.orders WHERE id % 2",
+    ])
+    .await;
+    let pipeline = Pipeline::go_on(&db, target, folder);
+    pipeline.equal(&db).await;
+    // The source restarts; then all its connections are cut.
+    db.restart();
+    load(&db, 20_000, 20_100).await;
+    pipeline.equal(&db).await;
+    db.cut().await;
+    db.run(&["UPDATE shop.orders SET amount = -amount"]).await;
+    pipeline.equal(&db).await;
+    pipeline.stop().await;
+}
+
+#[tokio::test]
+async fn mysql_by_gtid() {
+    copies_and_follows(Flavour::Mysql, &[]).await;
+}
+
+#[tokio::test]
+async fn mysql_by_position() {
+    copies_and_follows(
+        Flavour::Mysql,
+        &["--gtid-mode=OFF", "--enforce-gtid-consistency=OFF"],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn mysql_compressed_and_without_checksums() {
+    let options = ["--binlog-transaction-compression=ON", "--binlog-checksum=NONE"];
+    copies_and_follows(Flavour::Mysql, &options).await;
+}
+
+#[tokio::test]
+async fn mysql_with_minimal_metadata() {
+    copies_and_follows(Flavour::Mysql, &["--binlog-row-metadata=MINIMAL"]).await;
+}
+
+#[tokio::test]
+async fn mariadb_by_position() {
+    copies_and_follows(Flavour::MariaDb, &[]).await;
+}
+
+/// Rows that are written while the snapshot runs.
+#[tokio::test]
+async fn a_snapshot_beside_a_load() {
+    let db = TestDb::start(Flavour::Mysql, &[]);
+    db.run(SCHEMA).await;
+    load(&db, 1, 5000).await;
+    let pipeline = Pipeline::start(&db);
+    for round in 0..40 {
+        let from = 10_000 + round * 10;
+        load(&db, from, from + 10).await;
+        db.run(&[
+            &format!("UPDATE shop.orders SET amount = amount + 1, id = id + 30000 WHERE id % 97 = {round}"),
+            &format!("DELETE FROM shop.orders WHERE id % 89 = {round}"),
+        ])
+        .await;
+    }
+    pipeline.copied().await;
+    pipeline.equal(&db).await;
+    pipeline.stop().await;
+}
+
+/// A layout that changes parks its table, with the column in the cause, and nothing else stops.
+#[tokio::test]
+async fn a_changed_layout_parks_the_table() {
+    let db = TestDb::start(Flavour::Mysql, &[]);
+    db.run(SCHEMA).await;
+    load(&db, 1, 10).await;
+    let pipeline = Pipeline::start(&db);
+    pipeline.copied().await;
+    db.run(&["ALTER TABLE shop.orders ADD COLUMN colour VARCHAR(20)"])
+        .await;
+    pipeline
+        .wait("parked", async || {
+            let view = pipeline.status.view(&Clock::real());
+            matches!(&view.tables["shop.orders"].progress, TableProgress::Parked { cause } if cause.contains("colour"))
+        })
+        .await;
+    let (target, folder) = pipeline.stop().await;
+    // It stays parked.
+    let pipeline = Pipeline::go_on(&db, target, folder);
+    pipeline
+        .wait("parked again", async || {
+            let view = pipeline.status.view(&Clock::real());
+            matches!(
+                view.tables.get("shop.orders").map(|table| &table.progress),
+                Some(TableProgress::Parked { .. })
+            )
+        })
+        .await;
+    pipeline.stop().await;
+}
+
+/// An index changes no layout, a TRUNCATE changes rows without events.
+#[tokio::test]
+async fn statements_that_matter_park_and_others_do_not() {
+    let db = TestDb::start(Flavour::Mysql, &[]);
+    db.run(SCHEMA).await;
+    load(&db, 1, 10).await;
+    let pipeline = Pipeline::start(&db);
+    pipeline.copied().await;
+    db.run(&[
+        "ALTER TABLE shop.orders ADD INDEX (amount)",
+        "CREATE TABLE shop.other (id INT)",
+        "DROP TABLE shop.other",
+    ])
+    .await;
+    load(&db, 20, 30).await;
+    pipeline.equal(&db).await;
+    db.run(&["TRUNCATE TABLE shop.orders"]).await;
+    pipeline
+        .wait("parked", async || {
+            let view = pipeline.status.view(&Clock::real());
+            matches!(&view.tables["shop.orders"].progress, TableProgress::Parked { cause } if cause.contains("TRUNCATE"))
+        })
+        .await;
+    pipeline.stop().await;
+}
