@@ -11,15 +11,41 @@ pub(crate) enum Codec {
     Utf8,
     /// Seven bits.
     Ascii,
-    /// UTF-16, big-endian (`utf16`; `ucs2` is the part without surrogates).
+    /// UTF-16, big-endian, the part without surrogate pairs.
+    Ucs2,
+    /// UTF-16, big-endian.
     Utf16Be,
     /// UTF-16, little-endian.
     Utf16Le,
     /// Code points of four bytes, big-endian.
     Utf32,
-    /// A superset of ASCII that the Encoding Standard defines as the server does.
-    Standard(&'static Encoding),
+    /// A superset of ASCII that the Encoding Standard defines as the server does, but for holes.
+    Standard(&'static Encoding, Holes),
 }
+
+/// Codes for which the server has no character and the Encoding Standard has: by what it makes of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Holes {
+    /// None.
+    Without,
+    /// C1 controls.
+    Controls,
+    /// Private use, and [`GBK_HOLES`].
+    Gbk,
+}
+
+/// Codes of `gbk` that later standards gave a character and the servers did not.
+const GBK_HOLES: [(u16, u16); 9] = [
+    (0xa2e3, 0xa2e3),
+    (0xa3a0, 0xa3a0),
+    (0xa6d9, 0xa6df),
+    (0xa6ec, 0xa6ed),
+    (0xa6f3, 0xa6f3),
+    (0xa8bc, 0xa8bc),
+    (0xa8bf, 0xa8bf),
+    (0xa989, 0xa995),
+    (0xfe50, 0xfea0),
+];
 
 /// A character set of MySQL or MariaDB.
 #[derive(Debug, PartialEq, Eq)]
@@ -37,8 +63,8 @@ const fn charset(name: &'static str, max_len: u16, codec: Option<Codec>) -> Char
     Charset { name, max_len, codec }
 }
 
-const fn standard(name: &'static str, max_len: u16, encoding: &'static Encoding) -> Charset {
-    charset(name, max_len, Some(Codec::Standard(encoding)))
+const fn standard(name: &'static str, max_len: u16, encoding: &'static Encoding, holes: Holes) -> Charset {
+    charset(name, max_len, Some(Codec::Standard(encoding, holes)))
 }
 
 /// Every set of both servers. `latin1` is Windows-1252 with its five undefined bytes as C1 controls, which
@@ -49,29 +75,29 @@ static CHARSETS: [Charset; 41] = [
     charset("ascii", 1, Some(Codec::Ascii)),
     charset("big5", 2, None),
     charset("binary", 1, None),
-    standard("cp1250", 1, &encoding_rs::WINDOWS_1250_INIT),
-    standard("cp1251", 1, &encoding_rs::WINDOWS_1251_INIT),
-    standard("cp1256", 1, &encoding_rs::WINDOWS_1256_INIT),
-    standard("cp1257", 1, &encoding_rs::WINDOWS_1257_INIT),
+    standard("cp1250", 1, &encoding_rs::WINDOWS_1250_INIT, Holes::Controls),
+    standard("cp1251", 1, &encoding_rs::WINDOWS_1251_INIT, Holes::Controls),
+    charset("cp1256", 1, None),
+    standard("cp1257", 1, &encoding_rs::WINDOWS_1257_INIT, Holes::Controls),
     charset("cp850", 1, None),
     charset("cp852", 1, None),
-    standard("cp866", 1, &encoding_rs::IBM866_INIT),
-    standard("cp932", 2, &encoding_rs::SHIFT_JIS_INIT),
+    charset("cp866", 1, None),
+    standard("cp932", 2, &encoding_rs::SHIFT_JIS_INIT, Holes::Without),
     charset("dec8", 1, None),
     charset("eucjpms", 3, None),
-    standard("euckr", 2, &encoding_rs::EUC_KR_INIT),
+    standard("euckr", 2, &encoding_rs::EUC_KR_INIT, Holes::Without),
     charset("gb18030", 4, None),
     charset("gb2312", 2, None),
-    standard("gbk", 2, &encoding_rs::GBK_INIT),
+    standard("gbk", 2, &encoding_rs::GBK_INIT, Holes::Gbk),
     charset("geostd8", 1, None),
     charset("greek", 1, None),
     charset("hebrew", 1, None),
     charset("hp8", 1, None),
     charset("keybcs2", 1, None),
-    standard("koi8r", 1, &encoding_rs::KOI8_R_INIT),
+    standard("koi8r", 1, &encoding_rs::KOI8_R_INIT, Holes::Without),
     charset("koi8u", 1, None),
-    standard("latin1", 1, &encoding_rs::WINDOWS_1252_INIT),
-    standard("latin2", 1, &encoding_rs::ISO_8859_2_INIT),
+    standard("latin1", 1, &encoding_rs::WINDOWS_1252_INIT, Holes::Without),
+    standard("latin2", 1, &encoding_rs::ISO_8859_2_INIT, Holes::Without),
     charset("latin5", 1, None),
     charset("latin7", 1, None),
     charset("macce", 1, None),
@@ -79,7 +105,7 @@ static CHARSETS: [Charset; 41] = [
     charset("sjis", 2, None),
     charset("swe7", 1, None),
     charset("tis620", 1, None),
-    charset("ucs2", 2, Some(Codec::Utf16Be)),
+    charset("ucs2", 2, Some(Codec::Ucs2)),
     charset("ujis", 3, None),
     charset("utf16", 4, Some(Codec::Utf16Be)),
     charset("utf16le", 4, Some(Codec::Utf16Le)),
@@ -232,10 +258,14 @@ impl Codec {
         match self {
             Codec::Utf8 => std::str::from_utf8(bytes).ok(),
             Codec::Ascii => ascii(bytes),
+            Codec::Ucs2 => utf16(bytes, u16::from_be_bytes, scratch)
+                .filter(|text| text.chars().all(|letter| letter <= '\u{ffff}')),
             Codec::Utf16Be => utf16(bytes, u16::from_be_bytes, scratch),
             Codec::Utf16Le => utf16(bytes, u16::from_le_bytes, scratch),
             Codec::Utf32 => utf32(bytes, scratch),
-            Codec::Standard(encoding) => ascii(bytes).or_else(|| standard_text(encoding, bytes, scratch)),
+            Codec::Standard(encoding, holes) => {
+                ascii(bytes).or_else(|| standard_text(encoding, holes, bytes, scratch))
+            }
         }
     }
 }
@@ -271,14 +301,48 @@ fn utf32<'a>(bytes: &[u8], scratch: &'a mut String) -> Option<&'a str> {
     Some(scratch)
 }
 
-fn standard_text<'a>(encoding: &'static Encoding, bytes: &[u8], scratch: &'a mut String) -> Option<&'a str> {
+fn standard_text<'a>(
+    encoding: &'static Encoding,
+    holes: Holes,
+    bytes: &[u8],
+    scratch: &'a mut String,
+) -> Option<&'a str> {
     scratch.clear();
     let mut decoder = encoding.new_decoder_without_bom_handling();
     scratch.reserve(decoder.max_utf8_buffer_length_without_replacement(bytes.len())?);
     let (result, read) = decoder.decode_to_string_without_replacement(bytes, scratch, true);
-    let whole = read == bytes.len();
-    match result {
-        DecoderResult::InputEmpty if whole => Some(scratch),
-        DecoderResult::InputEmpty | DecoderResult::OutputFull | DecoderResult::Malformed(_, _) => None,
+    if result != DecoderResult::InputEmpty || read != bytes.len() {
+        return None;
     }
+    let hole = match holes {
+        Holes::Without => false,
+        Holes::Controls => scratch.contains(|letter| ('\u{80}'..='\u{9f}').contains(&letter)),
+        Holes::Gbk => {
+            scratch.contains(|letter| ('\u{e000}'..='\u{f8ff}').contains(&letter)) || has_gbk_hole(bytes)
+        }
+    };
+    if hole { None } else { Some(scratch) }
+}
+
+/// Whether one of the codes has no character in the servers' `gbk`, where a code is one byte below 0x80 or two.
+fn has_gbk_hole(bytes: &[u8]) -> bool {
+    let mut rest = bytes;
+    while let Some((lead, after)) = rest.split_first() {
+        rest = after;
+        if *lead < 0x80 {
+            continue;
+        }
+        let Some((trail, after)) = rest.split_first() else {
+            return true;
+        };
+        rest = after;
+        let code = u16::from_be_bytes([*lead, *trail]);
+        let known_hole = GBK_HOLES
+            .iter()
+            .any(|(first, last)| (*first..=*last).contains(&code));
+        if *lead == 0x80 || *trail < 0x40 || known_hole {
+            return true;
+        }
+    }
+    false
 }

@@ -32,9 +32,12 @@ fn groups(precision: u8, scale: u8) -> impl Iterator<Item = (u8, u8)> {
         .map(|digits| (digits, group_bytes(digits)))
 }
 
+/// Bytes of the longest decimal, one of 81 digits; columns have 65 at most.
+const MAX_BYTES: usize = 40;
+
 /// The bytes as they would be above zero, and whether the number is below.
-fn unmask(bytes: &[u8]) -> Option<([u8; 32], bool)> {
-    let mut plain = [0; 32];
+fn unmask(bytes: &[u8]) -> Option<([u8; MAX_BYTES], bool)> {
+    let mut plain = [0; MAX_BYTES];
     plain.get_mut(..bytes.len())?.copy_from_slice(bytes);
     let negative = bytes.first()? & 0x80 == 0;
     for byte in plain.iter_mut().take(bytes.len()) {

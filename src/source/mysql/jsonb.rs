@@ -205,7 +205,8 @@ impl Walk<'_> {
     fn decimal(&mut self, bytes: &[u8]) -> Result<(), BadJson> {
         let mut cursor = Cursor::new(bytes);
         let (precision, scale) = (cursor.u8()?, cursor.u8()?);
-        if !(1..=65).contains(&precision) || scale > precision {
+        // The server counts whole groups of nine digits before the point: more than a column's 65.
+        if !(1..=81).contains(&precision) || scale > precision {
             return Err(BadJson);
         }
         let digits = cursor.take(usize::from(decimal::width(precision, scale)))?;
@@ -343,3 +344,6 @@ fn write_plain(digits: &str, point: i32, length: i32, out: &mut String) -> Resul
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,6 +11,7 @@ mod optional;
 use bytes::Bytes;
 
 use super::cursor::{Cursor, Truncated};
+use super::server::Flavour;
 use crate::event::{ColumnName, TableId};
 
 /// Column types of the log (`enum_field_types`).
@@ -160,11 +161,12 @@ pub(crate) struct MapColumn {
 }
 
 impl TableMap {
-    /// Parses an event's body (without header and checksum).
+    /// Parses an event's body (without header and checksum), written by a server of `flavour`: the two
+    /// count columns differently.
     ///
     /// # Errors
     /// [`TableMapError`].
-    pub fn parse(body: &Bytes) -> Result<TableMap, TableMapError> {
+    pub fn parse(body: &Bytes, flavour: Flavour) -> Result<TableMap, TableMapError> {
         let mut cursor = Cursor::new(body);
         let head = TableMapHead::read(&mut cursor)?;
         let table = TableId::new(head.schema, head.table);
@@ -194,7 +196,7 @@ impl TableMap {
         for (index, column) in columns.iter_mut().enumerate() {
             column.nullable = bit(null_bits, index);
         }
-        optional::read(&mut cursor, &mut columns).map_err(|fault| match fault {
+        optional::read(&mut cursor, &mut columns, flavour).map_err(|fault| match fault {
             optional::Bad::Truncated(truncated) => TableMapError::from(truncated),
             optional::Bad::Name => TableMapError::Name,
             optional::Bad::Inconsistent(reason) => inconsistent(reason),

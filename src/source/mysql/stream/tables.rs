@@ -48,7 +48,7 @@ impl Assembler {
             return Target::Ignored;
         }
         let unknown = |reason: String| Target::Unclear(table.clone(), BreakCause::LayoutUnknown(reason));
-        let map = match TableMap::parse(body) {
+        let map = match TableMap::parse(body, self.dialect.flavour) {
             Ok(map) => map,
             Err(error) => return unknown(error.to_string()),
         };

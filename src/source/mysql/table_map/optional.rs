@@ -6,6 +6,7 @@ use bytes::Bytes;
 use super::{MapColumn, code};
 use crate::event::ColumnName;
 use crate::source::mysql::cursor::{Cursor, Truncated};
+use crate::source::mysql::server::Flavour;
 
 /// Why the fields cannot be read.
 pub(super) enum Bad {
@@ -57,12 +58,21 @@ fn is_character(column: &MapColumn) -> bool {
     )
 }
 
+/// MariaDB gives spatial columns the character set binary and counts them among the character columns.
+fn is_character_or_spatial(column: &MapColumn) -> bool {
+    is_character(column) || column.code == code::GEOMETRY
+}
+
 fn is_enum_or_set(column: &MapColumn) -> bool {
     matches!(column.code, code::ENUM | code::SET)
 }
 
 /// Reads all fields to the end of the event.
-pub(super) fn read(cursor: &mut Cursor<'_>, columns: &mut [MapColumn]) -> Result<(), Bad> {
+pub(super) fn read(cursor: &mut Cursor<'_>, columns: &mut [MapColumn], flavour: Flavour) -> Result<(), Bad> {
+    let character = match flavour {
+        Flavour::Mysql => is_character,
+        Flavour::MariaDb => is_character_or_spatial,
+    };
     let mut seen = [false; 256];
     while !cursor.is_empty() {
         let kind = cursor.u8()?;
@@ -73,16 +83,21 @@ pub(super) fn read(cursor: &mut Cursor<'_>, columns: &mut [MapColumn]) -> Result
         if std::mem::replace(slot, true) {
             continue;
         }
-        read_field(kind, &mut field, columns)?;
+        read_field(kind, &mut field, columns, character)?;
     }
     Ok(())
 }
 
-fn read_field(kind: u8, field: &mut Cursor<'_>, columns: &mut [MapColumn]) -> Result<(), Bad> {
+fn read_field(
+    kind: u8,
+    field: &mut Cursor<'_>,
+    columns: &mut [MapColumn],
+    character: fn(&MapColumn) -> bool,
+) -> Result<(), Bad> {
     match kind {
         SIGNEDNESS => signedness(field, columns),
-        DEFAULT_CHARSET => default_charset(field, columns, is_character),
-        COLUMN_CHARSET => column_charset(field, columns, is_character),
+        DEFAULT_CHARSET => default_charset(field, columns, character),
+        COLUMN_CHARSET => column_charset(field, columns, character),
         COLUMN_NAME => names(field, columns),
         SET_LABELS => labels(field, columns, code::SET),
         ENUM_LABELS => labels(field, columns, code::ENUM),
