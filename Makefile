@@ -4,7 +4,7 @@ CARGO ?= cargo
 FEATURES := --features failpoints
 DENY_VERSION := 0.20.2
 
-.PHONY: test fmt lint docs deny servers unit build
+.PHONY: test fmt lint docs deny servers unit build demo
 
 test: fmt lint docs deny servers unit
 
@@ -30,3 +30,7 @@ unit:
 
 build:
 	$(CARGO) build --release
+
+# Everything on this machine: MySQL, replicator, a local BigQuery; a few minutes the first time.
+demo:
+	scripts/demo

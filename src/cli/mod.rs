@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::{self, Config};
 use crate::telemetry::{self, LogFormat};
 
+mod demo;
 mod failure;
 mod schema;
 pub mod signals;
@@ -69,6 +70,7 @@ pub struct Global {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Demo(demo::Arguments),
     Schema(schema::Arguments),
 }
 
@@ -94,6 +96,7 @@ impl Global {
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let done = match arguments.command {
+        Command::Demo(command) => demo::run(&command),
         Command::Schema(command) => schema::run(&command),
     };
     match done {
