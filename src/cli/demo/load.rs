@@ -203,3 +203,43 @@ impl Writer {
 fn is_conflict(error: &Error) -> bool {
     matches!(error, Error::Server(error) if [1213, 1205, 1062].contains(&error.code))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::server::Server;
+    use super::*;
+
+    #[tokio::test]
+    async fn the_load_changes_every_table_of_the_shop() {
+        let (clock, folder) = (Clock::real(), tempfile::tempdir().unwrap());
+        let server = Server::start(None, folder.path(), &clock).await.unwrap();
+        let mut root = Conn::new(server.root()).await.unwrap();
+        shop::create(&mut root).await.unwrap();
+        let counts = "SELECT object_name, SUM(count_insert), SUM(count_update), SUM(count_delete) \
+                      FROM performance_schema.table_io_waits_summary_by_table \
+                      WHERE object_schema = 'shop' GROUP BY object_name ORDER BY object_name";
+        root.query_drop("TRUNCATE performance_schema.table_io_waits_summary_by_table")
+            .await
+            .unwrap();
+        let load = Load::start(&server.root(), &clock).await.unwrap();
+        let deadline = clock.now() + Duration::from_secs(60);
+        while load.committed() < 400 && clock.now() < deadline {
+            clock.sleep(PAUSE).await;
+        }
+        let (committed, rolled_back) = load.stop().await.unwrap();
+        assert!(committed >= 400 && rolled_back > 0, "{committed} {rolled_back}");
+        let changed: Vec<(String, u64, u64, u64)> = root.query(counts).await.unwrap();
+        for name in ["customers", "order_items", "orders", "products"] {
+            let (_, inserts, updates, deletes) = changed
+                .iter()
+                .find(|row| row.0 == name)
+                .unwrap_or_else(|| panic!("{name} is untouched: {changed:?}"));
+            assert!(*updates > 0, "{name}");
+            assert_eq!(
+                (*inserts > 0, *deletes > 0),
+                (name != "products", name != "products"),
+                "{name}"
+            );
+        }
+    }
+}
