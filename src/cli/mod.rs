@@ -9,10 +9,14 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::{self, Config};
 use crate::telemetry::{self, LogFormat};
 
+mod check;
 mod demo;
 mod failure;
+mod run;
 mod schema;
 pub mod signals;
+mod snapshot;
+mod start;
 
 pub use failure::Failure;
 
@@ -26,7 +30,7 @@ pub use failure::Failure;
     version,
     max_term_width = 100,
     after_long_help = "Exit codes: 0 done, 1 failed, 2 wrong arguments or configuration.\n\n\
-                       Example:\n  replicator schema > replicator.schema.json"
+                       Example:\n  replicator check --config shop.yaml && replicator run --config shop.yaml"
 )]
 struct Arguments {
     #[command(flatten)]
@@ -70,6 +74,9 @@ pub struct Global {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Run(run::Arguments),
+    Snapshot(snapshot::Arguments),
+    Check(check::Arguments),
     Demo(demo::Arguments),
     Schema(schema::Arguments),
 }
@@ -95,9 +102,13 @@ impl Global {
 /// Runs what the process's arguments ask for; failures are printed on standard error.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let done = match arguments.command {
-        Command::Demo(command) => demo::run(&command),
-        Command::Schema(command) => schema::run(&command),
+    let global = &arguments.global;
+    let done = match &arguments.command {
+        Command::Run(command) => run::run(command, global),
+        Command::Snapshot(command) => snapshot::run(command, global),
+        Command::Check(command) => check::run(command, global),
+        Command::Demo(command) => demo::run(command),
+        Command::Schema(command) => schema::run(command),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
