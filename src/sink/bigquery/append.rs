@@ -16,9 +16,9 @@ use tonic::transport::Endpoint;
 
 use super::auth::{Tokens, address};
 use super::block::Block;
-use super::error::{Error, Waited};
+use super::error::Error;
 use super::plan::Target;
-use super::status::{Failure, Lasting, Verdict};
+use super::status::{Failure, Verdict};
 use super::wire::{AppendCodec, Frame};
 use crate::clock::Clock;
 use crate::failpoint;
@@ -386,7 +386,7 @@ impl Worker {
             Verdict::Within(limit, lasting) => {
                 let waited = now.saturating_duration_since(*delivery.trouble.get_or_insert(now));
                 if waited >= limit {
-                    let error = lasted(&delivery.target, failure, waited, lasting);
+                    let error = lasting.error(&delivery.target, failure, waited);
                     self.end(delivery, Err(error));
                     return None;
                 }
@@ -460,22 +460,6 @@ fn row_refused(delivery: &Delivery, errors: &[RowError]) -> Error {
             table,
             target: delivery.target.place.to_string(),
             status: "row errors for rows that were not sent".to_owned(),
-        },
-    }
-}
-
-fn lasted(target: &Target, failure: &Failure, waited: Duration, lasting: Lasting) -> Error {
-    let (place, status) = (target.place.to_string(), failure.to_string());
-    match lasting {
-        Lasting::Forbidden => Error::Forbidden {
-            target: place,
-            status,
-        },
-        Lasting::Unavailable => Error::Unavailable {
-            table: target.layout.table.clone(),
-            target: place,
-            status,
-            waited: Waited(waited),
         },
     }
 }

@@ -148,8 +148,8 @@ pub enum Error {
         /// Whether another attempt may succeed.
         transient: bool,
     },
-    /// The client cannot be set up.
-    #[error("client for {endpoint} cannot be set up")]
+    /// An endpoint is none, or serves something else.
+    #[error("{endpoint} cannot be used")]
     Client {
         /// The configured endpoint.
         endpoint: String,

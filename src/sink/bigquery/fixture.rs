@@ -9,6 +9,9 @@ use crate::event::{
 
 use super::plan::{Place, Target};
 
+pub(super) mod rest;
+pub(super) mod server;
+
 /// A value that owns its bytes.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Cell {
@@ -159,8 +162,15 @@ pub(super) fn inserts(layout: &Arc<TableLayout>, offset: u64, rows: &[(i64, &str
         .iter()
         .map(|(id, text)| vec![Cell::Int(*id), Cell::Text((*text).to_owned())])
         .collect();
-    let ops = (0..rows.len())
-        .map(|index| Op::Insert { after: image(index) })
+    let ops = rows
+        .iter()
+        .enumerate()
+        .map(|(index, (_, text))| Op::Insert {
+            after: RowRef {
+                len: u32::try_from(text.len() + 8).unwrap(),
+                ..image(index)
+            },
+        })
         .collect();
     changes(layout, offset, cells, ops)
 }

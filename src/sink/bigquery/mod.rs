@@ -277,3 +277,6 @@ impl From<Error> for SinkError {
         Box::new(error)
     }
 }
+
+#[cfg(test)]
+mod tests;

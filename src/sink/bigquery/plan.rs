@@ -22,6 +22,9 @@ const MAX_KEY_COLUMNS: usize = 16;
 /// Columns that BigQuery takes in a table with CDC, ours included.
 const MAX_COLUMNS: usize = 2_000;
 
+/// Longest description of a column, in characters.
+const MAX_DESCRIPTION: usize = 1_024;
+
 /// A table in BigQuery.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Place {
@@ -55,8 +58,6 @@ pub(super) struct PlannedColumn {
     pub(super) source: ColumnName,
     /// Name in BigQuery.
     pub(super) target: String,
-    /// Type as the source declares it, for the description.
-    pub(super) declared: String,
     /// How values are written.
     pub(super) form: Form,
     /// Field number in the writer schema.
@@ -119,7 +120,6 @@ impl Target {
             .map(|((column, target), field)| PlannedColumn {
                 source: column.name.clone(),
                 target,
-                declared: column.declared.clone(),
                 form: Form::of(column.kind, column.key.is_some()),
                 field,
                 key: column.key.is_some(),
@@ -154,8 +154,12 @@ impl Target {
     /// The table's columns as BigQuery shall have them: name, type, whether of the key, description.
     pub(super) fn fields(&self) -> impl Iterator<Item = (&str, TargetType, bool, Option<String>)> {
         let planned = self.columns.iter().map(|column| {
-            let description = (column.source.as_str() != column.target)
-                .then(|| format!("source column: {} ({})", column.source, column.declared));
+            let description = (column.source.as_str() != column.target).then(|| {
+                format!("source column: {}", column.source)
+                    .chars()
+                    .take(MAX_DESCRIPTION)
+                    .collect()
+            });
             (
                 column.target.as_str(),
                 column.form.target(),

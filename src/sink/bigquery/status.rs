@@ -7,6 +7,8 @@ use std::time::Duration;
 use prost::Message;
 use tonic::Code;
 
+use super::error::{Error, Waited};
+use super::plan::Target;
 use crate::proto::rpc;
 use crate::proto::storage::StorageError;
 use crate::proto::storage::storage_error::StorageErrorCode;
@@ -41,6 +43,8 @@ pub(super) enum Lasting {
     Unavailable,
     /// The credentials do not suffice.
     Forbidden,
+    /// The endpoint serves something else.
+    Elsewhere,
 }
 
 /// How long new tables and columns may take to spread.
@@ -111,6 +115,8 @@ impl Failure {
             Code::ResourceExhausted => Verdict::Slower(self.after),
             Code::NotFound => Verdict::Within(SPREADING, Lasting::Unavailable),
             Code::PermissionDenied | Code::Unauthenticated => Verdict::Within(GRANTING, Lasting::Forbidden),
+            // A proxy that is being replaced answers like this too.
+            Code::Unimplemented => Verdict::Within(GRANTING, Lasting::Elsewhere),
             Code::InvalidArgument | Code::FailedPrecondition if mismatch => {
                 Verdict::Within(SPREADING, Lasting::Unavailable)
             }
@@ -119,8 +125,30 @@ impl Failure {
             | Code::FailedPrecondition
             | Code::AlreadyExists
             | Code::OutOfRange
-            | Code::Unimplemented
             | Code::DataLoss => Verdict::Never,
+        }
+    }
+}
+
+impl Lasting {
+    /// The error of a failure that did not pass.
+    pub(super) fn error(self, target: &Target, failure: &Failure, waited: Duration) -> Error {
+        let (place, status) = (target.place.to_string(), failure.to_string());
+        match self {
+            Lasting::Forbidden => Error::Forbidden {
+                target: place,
+                status,
+            },
+            Lasting::Unavailable => Error::Unavailable {
+                table: target.layout.table.clone(),
+                target: place,
+                status,
+                waited: Waited(waited),
+            },
+            Lasting::Elsewhere => Error::Client {
+                endpoint: "the Storage Write API".to_owned(),
+                source: status.into(),
+            },
         }
     }
 }
@@ -173,6 +201,12 @@ mod tests {
             ),
             (Code::InvalidArgument, "bad row", None, Verdict::Never),
             (Code::FailedPrecondition, "no primary key", None, Verdict::Never),
+            (
+                Code::Unimplemented,
+                "",
+                None,
+                Verdict::Within(GRANTING, Lasting::Elsewhere),
+            ),
             (
                 Code::PermissionDenied,
                 "",

@@ -9,11 +9,11 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::auth::{Tokens, address};
-use super::error::{Error, Waited};
+use super::error::Error;
 use super::plan::{Place, Target};
 use super::query::{Jobs, Rows};
 use super::rest::{Call, Refusal, Rest, delays};
-use super::status::{Failure, Verdict};
+use super::status::{Failure, Lasting, Verdict};
 use crate::proto::storage::big_query_write_client::BigQueryWriteClient;
 use crate::proto::storage::{GetWriteStreamRequest, WriteStreamView};
 use crate::sink::Prepared;
@@ -52,11 +52,14 @@ struct FoundSchema {
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(rename_all = "camelCase", default)]
 struct FoundField {
     name: String,
     r#type: String,
     mode: String,
+    /// Parameters of the type; REST writes them as text.
+    precision: Option<Value>,
+    max_length: Option<Value>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -185,12 +188,15 @@ impl Tables {
         let fields: Vec<Value> = target
             .fields()
             .map(|(name, kind, key, description)| {
-                json!({
-                    "name": name,
-                    "type": kind.name(),
-                    "mode": if key { "REQUIRED" } else { "NULLABLE" },
-                    "description": description.unwrap_or_default(),
-                })
+                let mut field = serde_json::Map::new();
+                field.insert("name".to_owned(), json!(name));
+                field.insert("type".to_owned(), json!(kind.name()));
+                field.insert(
+                    "mode".to_owned(),
+                    json!(if key { "REQUIRED" } else { "NULLABLE" }),
+                );
+                field.extend(description.map(|text| ("description".to_owned(), json!(text))));
+                Value::Object(field)
             })
             .collect();
         let clustering: Vec<&String> = target.key.iter().take(MAX_CLUSTERING).collect();
@@ -223,13 +229,13 @@ impl Tables {
                 return Ok(());
             };
             let waited = self.rest.clock().now().saturating_duration_since(began);
-            if waited > SPREADING || failure.verdict() == Verdict::Never {
-                return Err(Error::Unavailable {
-                    table: target.layout.table.clone(),
-                    target: target.place.to_string(),
-                    status: failure.to_string(),
-                    waited: Waited(waited),
-                });
+            let (limit, lasting) = match failure.verdict() {
+                Verdict::Within(limit, lasting) => (limit, lasting),
+                Verdict::Again | Verdict::Slower(_) => (SPREADING, Lasting::Unavailable),
+                Verdict::Never => (Duration::ZERO, Lasting::Unavailable),
+            };
+            if waited >= limit {
+                return Err(lasting.error(target, &failure, waited));
             }
             self.rest.clock().sleep(waits.next().unwrap_or(SPREADING)).await;
         }
@@ -304,6 +310,12 @@ fn misfits(target: &Target, found: &Found) -> Vec<String> {
             )),
             Some(field) if field.mode == "REQUIRED" && !key && nullable => problems.push(format!(
                 "column {name} is REQUIRED, the source admits NULL (ALTER TABLE `{place}` ALTER COLUMN `{name}` DROP NOT NULL)"
+            )),
+            // NUMERIC(P, S) rounds without a word, STRING(L) refuses rows.
+            Some(field) if field.precision.is_some() || field.max_length.is_some() => problems.push(format!(
+                "column {name} is a {} with parameters (ALTER TABLE `{place}` ALTER COLUMN `{name}` SET DATA TYPE {})",
+                kind.name(),
+                kind.name()
             )),
             Some(_) => {}
         }

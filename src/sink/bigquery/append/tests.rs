@@ -4,15 +4,12 @@ use tokio::sync::Semaphore;
 use tonic::Code;
 
 use super::super::block::BatchEncoder;
+use super::super::fixture::server::{Server, Step};
 use super::super::fixture::{column, inserts, layout, plain, target};
 use super::super::pool::Pool;
 use super::*;
 use crate::event::{ColumnType, TableId, TableLayout};
 use crate::sink::Batch;
-
-mod server;
-
-use server::{Server, Step};
 
 /// A pool whose clock runs while something waits for it, so that minutes of patience pass at once.
 struct Client {

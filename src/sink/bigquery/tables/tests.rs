@@ -54,6 +54,19 @@ fn every_misfit_is_told_with_its_cure() {
 }
 
 #[test]
+fn a_type_with_parameters_would_round_without_a_word() {
+    let mut fields = [
+        field("id", "INTEGER", "REQUIRED"),
+        field("note", "STRING", "NULLABLE"),
+        field("_replicator_commit_time", "TIMESTAMP", "NULLABLE"),
+    ];
+    fields[1]["maxLength"] = json!("20");
+    let problems = problems(resource(&fields, &["id"]));
+    assert_eq!(problems.len(), 1);
+    assert!(problems[0].contains("SET DATA TYPE STRING"), "{problems:?}");
+}
+
+#[test]
 fn another_key_does_not_fit() {
     let fields = [
         field("id", "INT64", "REQUIRED"),

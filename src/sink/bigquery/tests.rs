@@ -1,0 +1,348 @@
+use futures_util::FutureExt;
+use serde_json::json;
+use tonic::Code;
+
+use super::fixture::rest::{Answer, Server as RestServer, answer, refusal};
+use super::fixture::server::{Server as WriteServer, Step};
+use super::fixture::{Cell, changes, column, image, inserts, layout, plain};
+use super::*;
+use crate::config::{
+    Auth, BigQuerySink, MysqlSource, Secret, Snapshot, SnapshotMode, TablePatterns, Tls, TlsMode,
+};
+use crate::event::{ColumnType, Op};
+use crate::fault::Fault;
+
+fn config(rest: &str, write: &str) -> Config {
+    Config {
+        pipeline: "shop".to_owned(),
+        source: MysqlSource {
+            name: "shop".to_owned(),
+            host: "localhost".to_owned(),
+            port: 3306,
+            user: "u".to_owned(),
+            password: Secret::text(""),
+            tls: Tls {
+                mode: TlsMode::Disabled,
+                ca: None,
+            },
+            tables: TablePatterns::parse(&["shop.*"]).unwrap(),
+            snapshot: Snapshot {
+                mode: SnapshotMode::Initial,
+                parallelism: 1,
+                chunk_rows: 1,
+            },
+            server_id: None,
+        },
+        sink: BigQuerySink {
+            project: "p".to_owned(),
+            dataset: "{schema}".to_owned(),
+            table: "{table}".to_owned(),
+            location: Some("EU".to_owned()),
+            jobs_project: "jobs".to_owned(),
+            max_staleness: Duration::from_secs(900),
+            auth: Auth::None,
+            rest: rest.to_owned(),
+            write: write.to_owned(),
+        },
+        checkpoint: "checkpoint".into(),
+        http: "127.0.0.1:0".parse().unwrap(),
+    }
+}
+
+struct Ends {
+    sink: BigQuery,
+    rest: RestServer,
+    write: WriteServer,
+    clock: Clock,
+    _tasks: [task::Task<()>; 2],
+}
+
+async fn ends(answers: Vec<Answer>, steps: Vec<Step>) -> Ends {
+    let (rest, write) = (RestServer::scripted(answers), WriteServer::scripted(steps));
+    let (rest_url, rest_task) = rest.start().await;
+    let (write_url, write_task) = write.start().await;
+    let clock = Clock::manual();
+    Ends {
+        sink: BigQuery::new(&config(&rest_url, &write_url), clock.clone()).unwrap(),
+        rest,
+        write,
+        clock,
+        _tasks: [rest_task, write_task],
+    }
+}
+
+impl Ends {
+    /// Drives `future` while the clock runs.
+    async fn passing<T>(&self, future: impl Future<Output = T>) -> T {
+        tokio::pin!(future);
+        let real = Clock::real();
+        let deadline = real.now() + Duration::from_secs(20);
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut future => return done,
+                () = real.sleep(Duration::from_millis(1)) => {}
+            }
+            assert!(real.now() < deadline, "no end in time");
+            self.clock.advance(Duration::from_secs(1));
+        }
+    }
+
+    async fn prepare(&self) -> Result<Prepared, SinkError> {
+        self.passing(self.sink.prepare(&plain())).await
+    }
+}
+
+const TABLE: &str = "GET projects/p/datasets/shop/tables/orders";
+const DATASET: &str = "GET projects/p/datasets/shop";
+const QUERY: &str = "POST projects/jobs/queries";
+
+fn fitting() -> Answer {
+    let field = |name: &str, kind: &str| json!({ "name": name, "type": kind, "mode": "NULLABLE" });
+    let fields = [
+        field("id", "INTEGER"),
+        field("v", "STRING"),
+        field("_replicator_commit_time", "TIMESTAMP"),
+    ];
+    let body = json!({
+        "schema": { "fields": fields },
+        "tableConstraints": { "primaryKey": { "columns": ["id"] } },
+    });
+    answer(TABLE, 200, body)
+}
+
+#[tokio::test]
+async fn a_missing_table_is_made_with_its_data_set_and_waited_for() {
+    let answers = vec![
+        refusal(TABLE, 404, "notFound"),
+        refusal(DATASET, 404, "notFound"),
+        answer("POST projects/p/datasets", 200, json!({})),
+        refusal("POST projects/p/datasets/shop/tables", 503, "backendError"),
+        refusal("POST projects/p/datasets/shop/tables", 404, "notFound"),
+        answer("POST projects/p/datasets/shop/tables", 200, json!({})),
+    ];
+    let ends = ends(answers, Vec::new()).await;
+    ends.write.seen().streams_unknown = vec![Code::Unavailable, Code::NotFound];
+    assert_eq!(ends.prepare().await.unwrap(), Prepared::Created);
+    assert!(ends.write.seen().streams_unknown.is_empty());
+    let calls = ends.rest.calls();
+    let reference = json!({ "projectId": "p", "datasetId": "shop" });
+    assert_eq!(calls[2].1["datasetReference"], reference);
+    assert_eq!(calls[2].1["location"], "EU");
+    let field = |name: &str, kind: &str, mode: &str| json!({ "name": name, "type": kind, "mode": mode });
+    let expected = json!({
+        "tableReference": { "projectId": "p", "datasetId": "shop", "tableId": "orders" },
+        "description": "replicated from shop.orders",
+        "schema": { "fields": [
+            field("id", "INT64", "REQUIRED"),
+            field("v", "STRING", "NULLABLE"),
+            field("_replicator_commit_time", "TIMESTAMP", "NULLABLE"),
+        ] },
+        "clustering": { "fields": ["id"] },
+        "tableConstraints": { "primaryKey": { "columns": ["id"] } },
+        "labels": { "replicator_pipeline": "shop" },
+        "maxStaleness": "0-0 0 0:15:0",
+    });
+    assert_eq!(calls[5].1, expected);
+}
+
+#[tokio::test]
+async fn whether_a_table_has_rows_is_asked_by_a_capped_query_that_may_take_its_time() {
+    let empty = json!({ "jobComplete": true, "totalRows": "0" });
+    let row = json!({ "jobComplete": true, "rows": [{ "f": [{ "v": "1" }] }] });
+    let later = json!({ "jobComplete": false, "jobReference": { "projectId": "jobs", "jobId": "j", "location": "EU" } });
+    let results = "GET projects/jobs/queries/j";
+    for (answers, expected) in [
+        (vec![answer(QUERY, 200, empty.clone())], Prepared::Empty),
+        (vec![answer(QUERY, 200, row.clone())], Prepared::NotEmpty),
+        (
+            vec![refusal(QUERY, 400, "bytesBilledLimitExceeded")],
+            Prepared::NotEmpty,
+        ),
+        (
+            vec![
+                answer(QUERY, 200, later.clone()),
+                answer(results, 200, later),
+                answer(results, 200, row),
+            ],
+            Prepared::NotEmpty,
+        ),
+        (
+            vec![
+                refusal(QUERY, 403, "rateLimitExceeded"),
+                answer(QUERY, 200, empty),
+            ],
+            Prepared::Empty,
+        ),
+    ] {
+        let ends = ends([vec![fitting()], answers].concat(), Vec::new()).await;
+        assert_eq!(ends.prepare().await.unwrap(), expected);
+        assert_eq!(ends.rest.left(), 0);
+        let query = ends.rest.calls()[1].1.clone();
+        assert_eq!(query["query"], "SELECT 1 FROM `p.shop.orders` LIMIT 1");
+        assert_eq!(query["maximumBytesBilled"], "104857600");
+        assert_eq!(query["labels"]["replicator_pipeline"], "shop");
+    }
+}
+
+#[tokio::test]
+async fn inspecting_changes_nothing() {
+    let ends = ends(vec![refusal(TABLE, 404, "notFound")], Vec::new()).await;
+    let prepared = ends.passing(ends.sink.inspect(&plain())).await.unwrap();
+    assert_eq!(prepared, Prepared::Empty);
+    assert_eq!(ends.rest.calls().len(), 1);
+}
+
+#[tokio::test]
+async fn a_table_that_another_made_meanwhile_is_examined() {
+    let answers = vec![
+        refusal(TABLE, 404, "notFound"),
+        answer(DATASET, 200, json!({})),
+        refusal("POST projects/p/datasets/shop/tables", 409, "duplicate"),
+        fitting(),
+        answer(QUERY, 200, json!({ "jobComplete": true })),
+    ];
+    let ends = ends(answers, Vec::new()).await;
+    assert_eq!(ends.prepare().await.unwrap(), Prepared::Empty);
+}
+
+#[tokio::test]
+async fn a_table_without_a_key_is_a_fault_of_the_table_and_a_lack_of_permission_one_of_all() {
+    let keyless = answer(TABLE, 200, json!({ "schema": { "fields": [] } }));
+    let ends_keyless = ends(vec![keyless], Vec::new()).await;
+    let error = ends_keyless.prepare().await.unwrap_err();
+    assert_eq!(error.fault(), Fault::Table(TableId::new("shop", "orders")));
+    assert!(
+        error.to_string().contains("ADD PRIMARY KEY (`id`) NOT ENFORCED"),
+        "{error}"
+    );
+
+    let forbidden = ends(vec![refusal(TABLE, 403, "accessDenied")], Vec::new()).await;
+    let error = forbidden.prepare().await.unwrap_err();
+    assert_eq!(error.fault(), Fault::Fatal);
+    assert!(error.hint().unwrap().contains("roles/bigquery.dataEditor"));
+}
+
+#[tokio::test]
+async fn an_outage_of_the_api_ends_as_a_transient_error() {
+    let answers = vec![refusal(TABLE, 503, "backendError"); 1000];
+    let ends = ends(answers, Vec::new()).await;
+    let error = ends.prepare().await.unwrap_err();
+    assert_eq!(error.fault(), Fault::RETRY, "{error}");
+}
+
+#[tokio::test]
+async fn two_tables_with_one_target_are_both_named() {
+    let ends = ends(vec![refusal(TABLE, 404, "notFound")], Vec::new()).await;
+    ends.passing(ends.sink.inspect(&plain())).await.unwrap();
+    let twin = TableLayout {
+        table: TableId::new("shop", "Orders"),
+        ..TableLayout::clone(&plain())
+    };
+    let error = ends.sink.inspect(&twin).await.unwrap_err();
+    let text = error.to_string();
+    assert!(
+        text.contains("shop.orders") && text.contains("shop.Orders"),
+        "{text}"
+    );
+    assert_eq!(error.fault(), Fault::Fatal);
+}
+
+#[tokio::test]
+async fn a_table_without_a_key_is_refused() {
+    let ends = ends(Vec::new(), Vec::new()).await;
+    let keyless = layout(vec![column("a", ColumnType::Int64, None)]);
+    let error = ends.sink.prepare(&keyless).await.unwrap_err();
+    assert_eq!(error.fault(), Fault::Table(TableId::new("shop", "orders")));
+    assert!(error.hint().unwrap().contains("primary key"));
+}
+
+fn batch(rows: &[(i64, &str)]) -> Batch {
+    let layout = plain();
+    Batch {
+        pieces: vec![inserts(&layout, 16, rows)],
+        layout,
+    }
+}
+
+#[tokio::test]
+async fn a_batch_of_many_requests_is_durable_once_all_are_acknowledged() {
+    let steps = vec![
+        Step::Take,
+        Step::End(Code::Unavailable),
+        Step::Refuse(Code::Internal),
+    ];
+    let ends = ends(Vec::new(), steps).await;
+    let text = "x".repeat(3_000_000);
+    let rows: Vec<(i64, &str)> = (0..9).map(|id| (id, text.as_str())).collect();
+    let pending = ends.passing(ends.sink.write(batch(&rows))).await.unwrap();
+    let durable = ends.passing(pending).await.unwrap();
+    assert_eq!(durable.rows, 9);
+    assert!(durable.bytes > 27_000_000);
+    let mut keys = ends.write.keys();
+    keys.sort_unstable();
+    // Two rows a request.
+    assert_eq!(keys, [0, 2, 4, 6, 8]);
+    let all = usize::try_from(ROOM_BYTES).unwrap();
+    assert_eq!(ends.sink.room.available_permits(), all);
+}
+
+#[tokio::test]
+async fn no_proof_comes_of_a_refused_request() {
+    let ends = ends(Vec::new(), vec![Step::Take, Step::RowErrors(0)]).await;
+    let text = "x".repeat(5_000_000);
+    let pending = ends
+        .passing(ends.sink.write(batch(&[(1, &text), (2, &text), (3, &text)])))
+        .await
+        .unwrap();
+    let error = ends.passing(pending).await.unwrap_err();
+    assert_eq!(error.fault(), Fault::Table(TableId::new("shop", "orders")));
+    assert!(error.to_string().contains("000002:16"), "{error}");
+}
+
+#[tokio::test]
+async fn a_row_that_cannot_be_written_fails_the_handing_over() {
+    let ends = ends(Vec::new(), Vec::new()).await;
+    let layout = plain();
+    let rows = vec![vec![Cell::Int(1), Cell::InvalidText]];
+    let piece = changes(&layout, 16, rows, vec![Op::Insert { after: image(0) }]);
+    let pieces = vec![piece];
+    let Err(error) = ends.sink.write(Batch { layout, pieces }).await else {
+        panic!("taken");
+    };
+    assert_eq!(error.fault(), Fault::Table(TableId::new("shop", "orders")));
+    assert!(crate::fault::chain(&*error).contains("column v"), "{error}");
+}
+
+#[tokio::test]
+async fn what_is_in_flight_is_bounded_in_bytes() {
+    let ends = ends(Vec::new(), Vec::new()).await;
+    let text = "x".repeat(120_000);
+    let mut taken = 0;
+    let mut pendings = Vec::new();
+    // The connections' tasks do not run before this test waits, so nothing leaves meanwhile.
+    'full: for table in 0..20 {
+        let layout = Arc::new(TableLayout {
+            table: TableId::new("shop", format!("t{table}")),
+            ..TableLayout::clone(&plain())
+        });
+        for id in 0..50 {
+            let batch = Batch {
+                layout: Arc::clone(&layout),
+                pieces: vec![inserts(&layout, 16, &[(id, &text)])],
+            };
+            let Some(pending) = tokio::task::unconstrained(ends.sink.write(batch)).now_or_never() else {
+                break 'full;
+            };
+            pendings.push(pending.unwrap());
+            taken += text.len();
+        }
+    }
+    let room = usize::try_from(ROOM_BYTES).unwrap();
+    assert!(taken > room - 1_000_000 && taken <= room, "{taken}");
+    for pending in pendings {
+        ends.passing(pending).await.unwrap();
+    }
+    assert_eq!(ends.sink.room.available_permits(), room);
+    assert_eq!(ends.write.keys().len(), taken / text.len());
+}
