@@ -3,7 +3,7 @@
 //! stream ends is sent again in the same order on the next. A delivery ends with BigQuery's own
 //! "appended" or with an error that another sending cannot cure; nothing else ends it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,6 +21,7 @@ use super::plan::Target;
 use super::status::{Failure, Verdict};
 use super::wire::{AppendCodec, Frame};
 use crate::clock::Clock;
+use crate::event::TableId;
 use crate::failpoint;
 use crate::fault::{Classify, Fault, chain};
 use crate::proto::storage::append_rows_response::Response;
@@ -46,8 +47,6 @@ pub(super) struct Delivery {
     /// Its share of the memory for rows in flight, given back when the delivery ends.
     pub(super) room: OwnedSemaphorePermit,
     pub(super) done: oneshot::Sender<Result<(), Error>>,
-    /// When an answer first said that the table cannot be written.
-    pub(super) trouble: Option<Instant>,
 }
 
 impl Delivery {
@@ -80,6 +79,7 @@ pub(super) async fn run(link: Link, inbox: mpsc::Receiver<Delivery>) {
         delays: delays(),
         slower: slower(),
         pause: None,
+        troubles: HashMap::new(),
     };
     worker.run().await;
 }
@@ -128,6 +128,8 @@ struct Worker {
     slower: ExponentialBackoff,
     /// Nothing is sent before.
     pause: Option<Instant>,
+    /// Since when a table cannot be written.
+    troubles: HashMap<TableId, Instant>,
 }
 
 /// How a stream ended.
@@ -356,6 +358,7 @@ impl Worker {
                 meters.acknowledged(count(block.origins.len()), count(block.body.len()), took);
                 self.delays = delays();
                 self.slower = slower();
+                self.troubles.remove(&sent.delivery.target.layout.table);
                 self.end(sent.delivery, Ok(()));
                 None
             }
@@ -376,18 +379,33 @@ impl Worker {
         delivery.end(result);
     }
 
+    /// Ends a delivery and those of its table that wait behind it.
+    fn give_up(&mut self, delivery: Delivery, error: impl Fn(&Target) -> Error) {
+        let target = Arc::clone(&delivery.target);
+        let table = &target.layout.table;
+        self.end(delivery, Err(error(&target)));
+        let behind = self
+            .unsent
+            .extract_if(.., |_, waiting| waiting.target.layout.table == *table)
+            .map(|(_, waiting)| waiting);
+        for waiting in behind.collect::<Vec<_>>() {
+            self.end(waiting, Err(error(&target)));
+        }
+    }
+
     /// A request that was answered with an error; says whether it needs a new stream.
-    fn refused(&mut self, number: u64, mut delivery: Delivery, failure: &Failure) -> Option<Ended> {
+    fn refused(&mut self, number: u64, delivery: Delivery, failure: &Failure) -> Option<Ended> {
         let now = self.link.clock.now();
         tracing::warn!(table = %delivery.target.layout.table, error = %failure, "append failed");
         match failure.verdict() {
             Verdict::Again => self.pause(),
             Verdict::Slower(asked) => self.pause_longer(asked),
             Verdict::Within(limit, lasting) => {
-                let waited = now.saturating_duration_since(*delivery.trouble.get_or_insert(now));
+                let table = delivery.target.layout.table.clone();
+                let since = *self.troubles.entry(table).or_insert(now);
+                let waited = now.saturating_duration_since(since);
                 if waited >= limit {
-                    let error = lasting.error(&delivery.target, failure, waited);
-                    self.end(delivery, Err(error));
+                    self.give_up(delivery, |target| lasting.error(target, failure, waited));
                     return None;
                 }
                 delivery.target.meters.again();
@@ -435,9 +453,11 @@ impl Worker {
                 } else if requests == 1
                     && let Some((number, delivery)) = self.unsent.pop_first()
                 {
-                    let _new_stream_in_any_case = self.refused(number, delivery, failure);
+                    // The stream is gone in any case; a pause is due where the request is tried again.
+                    if self.refused(number, delivery, failure).is_some() {
+                        self.pause_longer(None);
+                    }
                 }
-                self.pause();
             }
         }
     }

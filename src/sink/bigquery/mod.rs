@@ -169,7 +169,6 @@ impl BigQuery {
                 block,
                 room,
                 done,
-                trouble: None,
             };
             self.pool.send(&target.layout.table, delivery).await?;
         }

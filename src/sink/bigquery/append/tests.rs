@@ -59,7 +59,6 @@ impl Client {
             block,
             room,
             done,
-            trouble: None,
         };
         self.pool.send(&layout.table, delivery).await.unwrap();
         answer
@@ -235,13 +234,21 @@ async fn a_missing_table_is_waited_for_and_then_given_up() {
     all_ok(&results);
     assert_eq!(server.seen().streams.len(), 3);
 
-    let server = Server::scripted(vec![Step::Refuse(Code::NotFound); 10_000]);
+    let server = Server::scripted(vec![Step::End(Code::NotFound); 10_000]);
     let (url, _task) = server.start().await;
     let client = Client::new(&url);
-    let answer = client.send(&plain(), 1).await;
-    let error = client.answer(answer, Duration::from_secs(1)).await.unwrap_err();
-    assert!(matches!(error, Error::Unavailable { .. }), "{error:?}");
+    let mut answers = Vec::new();
+    for key in 0..10 {
+        answers.push(client.send(&plain(), key).await);
+    }
+    for answer in answers {
+        let error = client.answer(answer, Duration::from_secs(1)).await.unwrap_err();
+        assert!(matches!(error, Error::Unavailable { .. }), "{error:?}");
+    }
     assert!(server.seen().streams.len() > 5);
+    // What waited behind was given up with it, not tried for ten minutes each.
+    let turned = client.clock.unix_seconds() - Clock::manual().unix_seconds();
+    assert!(turned < 1_000, "{turned}");
 }
 
 #[tokio::test]
