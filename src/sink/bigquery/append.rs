@@ -240,14 +240,21 @@ impl Worker {
                 return Ended::Done;
             }
             let now = self.link.clock.now();
-            let silence = (heard + SILENCE).saturating_duration_since(now);
+            let waiting = self.sent.front().map_or(heard, |oldest| oldest.at.max(heard));
+            let silence = (waiting + SILENCE).saturating_duration_since(now);
             let pause = self.pause.map(|until| until.saturating_duration_since(now));
             tokio::select! {
                 biased;
                 answer = answers.message() => {
                     heard = self.link.clock.now();
                     let ended = match answer {
-                        Ok(Some(answer)) => self.answered(answer),
+                        Ok(Some(answer)) => {
+                            if !matches!(answer.response, Some(Response::AppendResult(_))) {
+                                // Whether the server kept the schema of what it refused is not said.
+                                out.named = None;
+                            }
+                            self.answered(answer)
+                        }
                         Ok(None) => Some(Ended::Failed(Failure::of_call(&tonic::Status::aborted("stream closed")))),
                         Err(status) => Some(Ended::Failed(Failure::of_call(&status))),
                     };
@@ -256,12 +263,7 @@ impl Worker {
                     }
                 }
                 delivery = self.inbox.recv(), if open => match delivery {
-                    Some(delivery) => {
-                        if self.sent.is_empty() {
-                            heard = self.link.clock.now();
-                        }
-                        self.enter(delivery);
-                    }
+                    Some(delivery) => self.enter(delivery),
                     None => open = false,
                 },
                 () = self.link.clock.sleep(silence), if !self.sent.is_empty() => return Ended::Silent,
