@@ -7,6 +7,8 @@
 //! | --- | --- | --- |
 //! | vocabulary | [`event`], [`fault`], [`clock`], [`task`], [`failpoint`], [`config`], [`status`] | nothing above |
 //! | ends | [`source`], [`checkpoint`], [`sink`] | the vocabulary; never each other |
+//! | middle | [`pipeline`], [`compare`] | the ends, and joins them |
+//! | outside | [`telemetry`], [`control`], [`cli`] | all of it |
 //!
 //! Invariants that every module may lean on and must keep:
 //!

@@ -56,6 +56,32 @@ pub struct Plan {
 /// # Errors
 /// Whatever it cannot recover from; acknowledged work is in the checkpoint either way.
 pub async fn run(parts: Parts, plan: Plan, stop: CancellationToken) -> Result<(), PipelineError> {
+    let begun = tokio::select! {
+        biased;
+        // Nothing was sent yet: there is nothing to keep.
+        () = stop.cancelled() => return Ok(()),
+        begun = begin(&parts, &plan) => begun?,
+    };
+    let Begun {
+        checkpoint,
+        opened,
+        known,
+        fresh,
+    } = begun;
+    Running::start(parts, plan, checkpoint, opened, &stop)
+        .drive(known, fresh, stop)
+        .await
+}
+
+/// What is known before the first task starts.
+struct Begun {
+    checkpoint: Checkpoint,
+    opened: Opened,
+    known: BTreeMap<TableId, TableState>,
+    fresh: Vec<TableLayout>,
+}
+
+async fn begin(parts: &Parts, plan: &Plan) -> Result<Begun, PipelineError> {
     let loaded = parts.store.load()?;
     let layouts = parts.source.tables().await.map_err(PipelineError::Source)?;
     if layouts.is_empty() {
@@ -65,7 +91,7 @@ pub async fn run(parts: Parts, plan: Plan, stop: CancellationToken) -> Result<()
         .as_ref()
         .map(|checkpoint| checkpoint.tables.clone())
         .unwrap_or_default();
-    let fresh = prepare(&parts, &known, &layouts).await?;
+    let fresh = prepare(parts, &known, &layouts).await?;
     let (from, last) = match &loaded {
         Some(checkpoint) => (Some(checkpoint.position.clone()), checkpoint.epoch),
         None => (None, Epoch(0)),
@@ -83,9 +109,12 @@ pub async fn run(parts: Parts, plan: Plan, stop: CancellationToken) -> Result<()
         }
         None => Checkpoint::new(&plan.pipeline, opened.position.clone()),
     };
-    Running::start(parts, plan, checkpoint, opened, &stop)
-        .drive(known, fresh, stop)
-        .await
+    Ok(Begun {
+        checkpoint,
+        opened,
+        known,
+        fresh,
+    })
 }
 
 /// Makes sure that every new table has a target of its own, before anything is written.

@@ -227,7 +227,10 @@ impl Classify for Error {
                 "read BigQuery's message and correct the configuration or the permissions".to_owned()
             }
             Error::Client { .. } => "correct sink.bigquery.endpoints".to_owned(),
-            Error::Token { .. } | Error::Rest { .. } | Error::Stopped => return None,
+            Error::Rest { transient: true, .. } => {
+                "check the network, proxies and sink.bigquery.endpoints.rest".to_owned()
+            }
+            Error::Token { .. } | Error::Stopped => return None,
         };
         Some(hint)
     }

@@ -1,6 +1,8 @@
 //! The few calls of BigQuery's REST API that there are, with tokens and with repetition where Google
 //! documents that a call may be repeated (<https://cloud.google.com/bigquery/docs/error-messages>).
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
@@ -15,6 +17,9 @@ use crate::fault::{Classify, Fault, chain};
 
 /// How long a call is repeated.
 const PATIENCE: Duration = Duration::from_secs(300);
+
+/// The same before the first answer of all.
+const FIRST_PATIENCE: Duration = Duration::from_secs(15);
 
 /// How long one attempt may take; queries wait for less than that on the server.
 const ATTEMPT: Duration = Duration::from_secs(60);
@@ -36,6 +41,8 @@ pub(super) struct Rest {
     base: String,
     tokens: Tokens,
     clock: Clock,
+    /// Whether anything has ever answered.
+    reached: Arc<AtomicBool>,
 }
 
 /// A call.
@@ -165,6 +172,7 @@ impl Rest {
             base: base.to_owned(),
             tokens,
             clock,
+            reached: Arc::default(),
         })
     }
 
@@ -172,7 +180,8 @@ impl Rest {
         &self.clock
     }
 
-    /// Makes a call, again and again while that may help and not for longer than five minutes.
+    /// Makes a call, again and again while that may help: for five minutes, but only for seconds as long
+    /// as nothing has ever answered here, because then it is the configuration that is wrong.
     ///
     /// # Errors
     /// Outer: no answer, or no token. Inner: the answer was a refusal.
@@ -198,7 +207,12 @@ impl Rest {
                 }
             };
             let delay = delays.next().unwrap_or(PATIENCE).max(asked.unwrap_or_default());
-            if self.clock.now().saturating_duration_since(began) + delay > PATIENCE {
+            let patience = if self.reached.load(Ordering::Relaxed) {
+                PATIENCE
+            } else {
+                FIRST_PATIENCE
+            };
+            if self.clock.now().saturating_duration_since(began) + delay > patience {
                 return Err(error);
             }
             tracing::warn!(
@@ -224,6 +238,7 @@ impl Rest {
             request = request.json(body);
         }
         let response = request.send().await.map_err(broken)?;
+        self.reached.store(true, Ordering::Relaxed);
         let status = response.status();
         let asked = response
             .headers()

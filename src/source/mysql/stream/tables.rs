@@ -116,15 +116,23 @@ impl Assembler {
         let kind = RowsKind::of(event.kind).ok_or_else(|| self.malformed(event.kind, "no rows event"))?;
         match decode_rows(&decoder, kind, Bytes::copy_from_slice(event.body), at) {
             Ok((changes, _next)) => out.push(Out::Item(Item::Rows(changes))),
-            Err(RowsError::PartialImage { .. } | RowsError::PartialJson { .. }) => {
-                let cause = BreakCause::PartialImage;
+            Err(error) => {
+                let cause = match error {
+                    RowsError::PartialImage { .. } | RowsError::PartialJson { .. } => {
+                        BreakCause::PartialImage
+                    }
+                    // The bytes do not fit what the log said about the table.
+                    RowsError::Malformed { .. } => BreakCause::LayoutUnknown(error.to_string()),
+                    RowsError::Head | RowsError::TooLong => {
+                        return Err(self.malformed(event.kind, format!("table {table}: {error}")));
+                    }
+                };
                 out.push(Out::Item(Item::Break(Break {
                     table: table.clone(),
                     cause,
                     at: start,
                 })));
             }
-            Err(error) => return Err(self.malformed(event.kind, format!("table {table}: {error}"))),
         }
         Ok(())
     }
