@@ -4,7 +4,7 @@ CARGO ?= cargo
 FEATURES := --features failpoints
 DENY_VERSION := 0.20.2
 
-.PHONY: test fmt lint docs deny servers unit build demo
+.PHONY: test fmt lint docs deny servers unit peers build demo
 
 test: fmt lint docs deny servers unit
 
@@ -27,6 +27,10 @@ servers:
 
 unit:
 	scripts/run-tests $(FEATURES)
+
+# The sink against servers that others wrote; their dependencies are many, so it is not part of `test`.
+peers:
+	cd tests/peers-rs && $(CARGO) test --locked
 
 build:
 	$(CARGO) build --release
