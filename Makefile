@@ -30,7 +30,7 @@ unit:
 
 # The sink against servers that others wrote; their dependencies are many, so it is not part of `test`.
 peers:
-	cd tests/peers-rs && $(CARGO) test --locked
+	cd tests/peers-rs && $(CARGO) test
 
 build:
 	$(CARGO) build --release

@@ -270,10 +270,7 @@ async fn every_type_is_understood_as_it_was_meant() {
     let mut changes = fake.changes::<Understood>(SHOP.table(TYPES)).unwrap().into_iter();
     let first = changes.next().unwrap();
     assert_eq!(first.change_type, BigQueryChangeType::Upsert);
-    assert_eq!(
-        first.sequence_number.unwrap().as_str(),
-        "6553F100/3/4/3"
-    );
+    assert_eq!(first.sequence_number.unwrap().as_str(), "6553F100/3/4/3");
     let text = |text: &str| Some(text.to_owned());
     let expected = Understood {
         id: i64::MIN,
