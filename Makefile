@@ -13,6 +13,7 @@ fmt:
 
 lint:
 	$(CARGO) clippy --workspace --all-targets $(FEATURES) -- -D warnings
+	scripts/check-container-files
 
 docs:
 	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --no-deps --lib $(FEATURES)
