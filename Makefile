@@ -21,7 +21,7 @@ docs:
 # Licences, sources and banned crates. Advisories need a database from the network: `cargo deny check advisories`.
 deny:
 	@command -v cargo-deny >/dev/null || $(CARGO) install --locked --debug --quiet cargo-deny --version $(DENY_VERSION)
-	$(CARGO) deny --offline check licenses bans sources
+	$(CARGO) deny check licenses bans sources
 
 servers:
 	scripts/test-servers

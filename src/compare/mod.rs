@@ -1,6 +1,6 @@
 //! Does the target equal the source? One answer for tests, the demo and `verify`.
 //!
-//! Both sides are read whole and every cell is brought into one canonical text ([`canon`]); equal text
+//! Both sides are read whole and every cell is brought into one canonical text (`canon`); equal text
 //! is what "equal" means. Nothing of the way a row takes from the log to the target is used here, so
 //! that a mistake in a decoder, in the encoder or in the order of changes cannot hide itself: the source
 //! side is rendered by the server, the target side is what a query returns.

@@ -1,5 +1,5 @@
 //! The one mapping of types, shared by stream and snapshot: a column as MySQL declares it becomes a
-//! [`SqlType`], whether the log or the catalog describes it, and from that follow the neutral
+//! `SqlType`, whether the log or the catalog describes it, and from that follow the neutral
 //! [`ColumnType`], the text that a layout shows and the cell's decoder. What only one of the two knows
 //! (display widths, collations, SRIDs, DOUBLE's digits) is left out, so that both give equal layouts.
 //!
