@@ -319,3 +319,57 @@ async fn statements_that_matter_park_and_others_do_not() {
         .await;
     pipeline.stop().await;
 }
+
+/// Commits that are in the log and not yet in the engine (semi-synchronous replication, AFTER_SYNC, no
+/// replica to acknowledge) while the snapshot is taken: it sees the rows as they were, the log has what
+/// became of them. Nothing deleted comes back, nothing updated stays old.
+#[tokio::test]
+async fn a_snapshot_amid_stalled_commits() {
+    let db = TestDb::start(
+        Flavour::Mysql,
+        &[
+            "--plugin-load-add=semisync_source.so",
+            "--rpl-semi-sync-source-wait-point=AFTER_SYNC",
+            "--rpl-semi-sync-source-timeout=8000",
+        ],
+    );
+    db.run(SCHEMA).await;
+    load(&db, 1, 300).await;
+    db.run(&["SET GLOBAL rpl_semi_sync_source_enabled = ON"]).await;
+    let mut conn = db.connect().await;
+    let stalled = task::spawn("stalled commit", async move {
+        for statement in [
+            "BEGIN",
+            "DELETE FROM shop.orders WHERE id <= 100",
+            "UPDATE shop.orders SET note = 'new' WHERE id BETWEEN 101 AND 200",
+            "UPDATE shop.orders SET id = id + 1000 WHERE id > 250",
+            "COMMIT",
+        ] {
+            conn.query_drop(statement).await.unwrap();
+        }
+    });
+    // It is in the log when the log has grown past it, and stands still there.
+    let mut probe = db.connect().await;
+    for _ in 0..100 {
+        let waiting: Option<u64> = probe
+            .query_first("SELECT COUNT(*) FROM information_schema.processlist WHERE state LIKE 'Waiting for semi-sync%'")
+            .await
+            .unwrap();
+        if waiting == Some(1) {
+            break;
+        }
+        Clock::real().sleep(Duration::from_millis(50)).await;
+    }
+    assert!(!stalled.is_finished());
+    let pipeline = Pipeline::start(&db);
+    pipeline.copied().await;
+    let stale = pipeline.rows();
+    assert!(
+        !stalled.is_finished(),
+        "the snapshot must end while the commit stands still: {} rows",
+        stale.len()
+    );
+    stalled.join().await.unwrap();
+    pipeline.equal(&db).await;
+    pipeline.stop().await;
+}
