@@ -53,7 +53,7 @@ pub(super) fn run(_: &Arguments, global: &Global) -> Result<(), Failure> {
 async fn target(source: &Mysql, config: &Config, clock: Clock) -> Result<Vec<Finding>, Failure> {
     let sink = BigQuery::new(config, clock).map_err(|error| failed(&error))?;
     let mut findings = Vec::new();
-    for layout in source.tables().await.map_err(|error| failed(&*error))? {
+    for layout in source.tables(&[]).await.map_err(|error| failed(&*error))? {
         let (dataset, table) = config.target(&layout.table);
         let subject = format!("target {dataset}.{table}");
         let finding = match sink.inspect(&layout).await {

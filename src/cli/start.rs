@@ -24,6 +24,9 @@ use crate::telemetry;
 /// How long work that blocks a thread may hold up the process's end.
 const LINGERING: Duration = Duration::from_secs(1);
 
+/// The preflight's word for tables without a key.
+const KEYS: &str = "primary key";
+
 /// Runs a command's work on a runtime of its own, with logging started and the configuration read.
 ///
 /// # Errors
@@ -57,7 +60,8 @@ impl Ready {
         let clock = Clock::real();
         let store = FileStore::open(&config.checkpoint, &config.pipeline).map_err(|error| failed(&error))?;
         let source = Mysql::new(config.source.clone(), clock.clone());
-        refuse(&findings(&source, &config).await?)?;
+        let resumed = store.load().map_err(|error| failed(&error))?.is_some();
+        refuse(&findings(&source, &config).await?, resumed)?;
         let sink = BigQuery::new(&config, clock.clone()).map_err(|error| failed(&error))?;
         let parts = Parts {
             source: Arc::new(source),
@@ -143,8 +147,9 @@ pub(super) async fn findings(source: &Mysql, config: &Config) -> Result<Vec<Find
     Ok(judge(&facts, patterns, config.source.snapshot.mode))
 }
 
-/// Logs what is worth knowing and fails with all that cannot work.
-fn refuse(findings: &[Finding]) -> Result<(), Failure> {
+/// Logs what is worth knowing and fails with all that cannot work. A table without a key that is new to
+/// a pipeline which ran before is left out, and must not stop those that run.
+fn refuse(findings: &[Finding], resumed: bool) -> Result<(), Failure> {
     for finding in findings
         .iter()
         .filter(|finding| finding.severity == Severity::Warning)
@@ -153,7 +158,7 @@ fn refuse(findings: &[Finding]) -> Result<(), Failure> {
     }
     let errors: Vec<&Finding> = findings
         .iter()
-        .filter(|finding| finding.severity == Severity::Error)
+        .filter(|finding| finding.severity == Severity::Error && !(resumed && finding.subject == KEYS))
         .collect();
     let join = |part: fn(&Finding) -> String| {
         errors

@@ -83,15 +83,25 @@ struct Begun {
 
 async fn begin(parts: &Parts, plan: &Plan) -> Result<Begun, PipelineError> {
     let loaded = parts.store.load()?;
-    let layouts = parts.source.tables().await.map_err(PipelineError::Source)?;
-    if layouts.is_empty() {
-        return Err(PipelineError::NoTables);
-    }
     let known = loaded
         .as_ref()
         .map(|checkpoint| checkpoint.tables.clone())
         .unwrap_or_default();
-    let fresh = prepare(parts, &known, &layouts).await?;
+    let ids: Vec<TableId> = known.keys().cloned().collect();
+    let (fresh, keyless): (Vec<TableLayout>, Vec<TableLayout>) = parts
+        .source
+        .tables(&ids)
+        .await
+        .map_err(PipelineError::Source)?
+        .into_iter()
+        .partition(TableLayout::is_keyed);
+    for layout in keyless {
+        tracing::error!(table = %layout.table, "new table has no primary key: it is not copied");
+    }
+    if fresh.is_empty() && known.is_empty() {
+        return Err(PipelineError::NoTables);
+    }
+    prepare(parts, &known, &fresh).await?;
     let (from, last) = match &loaded {
         Some(checkpoint) => (Some(checkpoint.position.clone()), checkpoint.epoch),
         None => (None, Epoch(0)),
@@ -117,19 +127,14 @@ async fn begin(parts: &Parts, plan: &Plan) -> Result<Begun, PipelineError> {
     })
 }
 
-/// Makes sure that every new table has a target of its own, before anything is written.
+/// Makes sure that every table has a target of its own, before anything is written.
 async fn prepare(
     parts: &Parts,
     known: &BTreeMap<TableId, TableState>,
-    layouts: &[TableLayout],
-) -> Result<Vec<TableLayout>, PipelineError> {
-    let fresh: Vec<TableLayout> = layouts
-        .iter()
-        .filter(|layout| !known.contains_key(&layout.table))
-        .cloned()
-        .collect();
+    fresh: &[TableLayout],
+) -> Result<(), PipelineError> {
     let mut occupied = Vec::new();
-    for layout in &fresh {
+    for layout in fresh {
         if parts.sink.inspect(layout).await.map_err(PipelineError::Sink)? == Prepared::NotEmpty {
             occupied.push(layout.table.clone());
         }
@@ -146,7 +151,7 @@ async fn prepare(
             failpoint::hit(failpoint::TABLE_CREATED);
         }
     }
-    Ok(fresh)
+    Ok(())
 }
 
 /// The tasks of a pipeline.

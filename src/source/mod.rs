@@ -69,8 +69,9 @@ pub struct Estimate {
 
 /// A database that is copied and followed.
 pub trait Source: fmt::Debug + Send + Sync {
-    /// The captured tables as they are now.
-    fn tables(&self) -> BoxFuture<'_, Result<Vec<TableLayout>, SourceError>>;
+    /// The captured tables as they are now, but for those that are `known` already: what became of their
+    /// columns, the log says at its place.
+    fn tables<'a>(&'a self, known: &'a [TableId]) -> BoxFuture<'a, Result<Vec<TableLayout>, SourceError>>;
 
     /// Opens the log at `from`, or at the present without one. `last` is the highest epoch that was
     /// ever durable; where the log cannot be proven to be the one that `from` was taken in, the

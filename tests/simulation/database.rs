@@ -353,10 +353,16 @@ fn key_of(bound: &Bound) -> i64 {
 }
 
 impl Source for Database {
-    fn tables(&self) -> BoxFuture<'_, Result<Vec<TableLayout>, SourceError>> {
+    fn tables<'a>(&'a self, known: &'a [TableId]) -> BoxFuture<'a, Result<Vec<TableLayout>, SourceError>> {
         let tables: Vec<TableLayout> = {
             let state = self.state();
-            state.held.keys().take(state.shown).map(layout).collect()
+            state
+                .held
+                .keys()
+                .take(state.shown)
+                .filter(|table| !known.contains(table))
+                .map(layout)
+                .collect()
         };
         Box::pin(async move { Ok(tables) })
     }

@@ -196,13 +196,14 @@ impl ChunkRows for Reader {
 }
 
 impl Source for Mysql {
-    fn tables(&self) -> BoxFuture<'_, Result<Vec<TableLayout>, SourceError>> {
-        Box::pin(async {
+    fn tables<'a>(&'a self, known: &'a [TableId]) -> BoxFuture<'a, Result<Vec<TableLayout>, SourceError>> {
+        Box::pin(async move {
             let tables = self.catalog().await.map_err(boxed)?;
             let layout = |table: &CatalogTable| {
                 Decoder::from_catalog(table).map(|decoder| (**decoder.layout()).clone())
             };
-            tables.iter().map(layout).collect::<Result<_, _>>().map_err(boxed)
+            let new = tables.iter().filter(|table| !known.contains(&table.id));
+            new.map(layout).collect::<Result<_, _>>().map_err(boxed)
         })
     }
 
