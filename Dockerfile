@@ -2,10 +2,8 @@
 FROM rust:1.95-slim-bookworm AS build
 RUN apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
-COPY Cargo.toml Cargo.lock build.rs rustfmt.toml clippy.toml ./
-COPY proto proto
-COPY src src
-COPY benches benches
+# .dockerignore says what that is.
+COPY . .
 RUN cargo build --release --locked --bin replicator
 
 FROM debian:bookworm-slim

@@ -2,6 +2,8 @@
 
 CARGO ?= cargo
 FEATURES := --features failpoints
+# Where fetched servers and tools are kept.
+CACHE := $(or $(REPLICATOR_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/replicator)
 DENY_VERSION := 0.20.2
 
 .PHONY: test fmt lint docs deny servers unit peers build demo
@@ -12,16 +14,21 @@ fmt:
 	$(CARGO) fmt --all --check
 
 lint:
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	$(CARGO) clippy --workspace --all-targets $(FEATURES) -- -D warnings
 	scripts/check-container-files
 
 docs:
 	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --no-deps --lib $(FEATURES)
 
-# Licences, sources and banned crates. Advisories need a database from the network: `cargo deny check advisories`.
+# Licences, sources and banned crates; known vulnerabilities too where their database can be reached.
+deny: export PATH := $(CACHE)/tools/bin:$(PATH)
 deny:
-	@command -v cargo-deny >/dev/null || $(CARGO) install --locked --debug --quiet cargo-deny --version $(DENY_VERSION)
+	@command -v cargo-deny >/dev/null || { echo "building cargo-deny, once"; \
+	  $(CARGO) install --quiet --locked --debug --root $(CACHE)/tools cargo-deny --version $(DENY_VERSION); }
 	$(CARGO) deny check licenses bans sources
+	@if timeout 60 $(CARGO) deny fetch db >/dev/null 2>&1; then $(CARGO) deny check advisories; \
+	  else echo "advisories not checked: their database cannot be reached"; fi
 
 servers:
 	scripts/test-servers
