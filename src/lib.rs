@@ -7,6 +7,7 @@
 //! | --- | --- | --- |
 //! | vocabulary | [`event`], [`fault`], [`clock`], [`task`], [`failpoint`], [`config`], [`status`] | nothing above |
 //! | ends | [`source`], [`checkpoint`], [`sink`] | the vocabulary; never each other |
+//! | local target | [`emulator`] | the vocabulary; what the sink talks to where there is no Google |
 //! | middle | [`pipeline`], [`compare`] | the ends, and joins them |
 //! | outside | [`telemetry`], [`control`], [`cli`] | all of it |
 //!
@@ -24,6 +25,7 @@ pub mod clock;
 pub mod compare;
 pub mod config;
 pub mod control;
+pub mod emulator;
 pub mod event;
 pub mod failpoint;
 pub mod fault;

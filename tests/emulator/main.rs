@@ -1,0 +1,13 @@
+//! The emulator from outside: over gRPC and HTTP, as any client sees it, against what Google documents.
+
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test reports what it did not expect by failing"
+)]
+
+mod changes;
+mod client;
+mod definitions;
+mod types;
