@@ -63,7 +63,7 @@ async fn target(source: &Mysql, config: &Config, clock: Clock) -> Result<Vec<Fin
                 text: "is there and holds rows".to_owned(),
                 cure: String::new(),
             },
-            Ok(Prepared::Empty | Prepared::Created) => Finding {
+            Ok(Prepared::Absent | Prepared::Empty | Prepared::Created) => Finding {
                 severity: Severity::Ok,
                 subject,
                 text: "can be reached".to_owned(),

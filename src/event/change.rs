@@ -101,6 +101,10 @@ pub struct CommitPoint {
 impl LogPosition {
     /// Moves past a commit point, which must be the next one of the same log.
     pub fn pass(&mut self, point: &CommitPoint) {
+        if point.file_name != self.file_name {
+            // Proof by an event of a file that may be purged by now is worth less than by the file at hand.
+            self.last_event = None;
+        }
         self.next = point.next;
         self.file_name = Arc::clone(&point.file_name);
         self.file_born = point.file_born;
@@ -150,6 +154,8 @@ pub enum Item {
     Rows(RowChanges),
     /// A table that must be parked.
     Break(Break),
+    /// A statement altered a table: its columns as they are now, and the transaction at which it did.
+    Layout(Arc<TableLayout>, TxnStart),
     /// A transaction's end, a heartbeat or a rotation.
     Commit(CommitPoint),
 }

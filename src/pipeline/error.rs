@@ -28,6 +28,9 @@ pub enum PipelineError {
     /// Target tables hold rows that no checkpoint knows of.
     #[error("target tables hold rows already, and there is no checkpoint that says which: {}", list(.0))]
     NotEmpty(Vec<TableId>),
+    /// Target tables that were made are not there.
+    #[error("target tables are gone, and with them the rows that the checkpoint says are copied: {}", list(.0))]
+    TargetGone(Vec<TableId>),
     /// Nothing to copy.
     #[error("no table of the source matches the configured patterns")]
     NoTables,
@@ -50,6 +53,7 @@ impl Classify for PipelineError {
             PipelineError::Panicked(_)
             | PipelineError::Gone(_)
             | PipelineError::NotEmpty(_)
+            | PipelineError::TargetGone(_)
             | PipelineError::NoTables => Fault::Fatal,
         }
     }
@@ -64,6 +68,9 @@ impl Classify for PipelineError {
             }
             PipelineError::NotEmpty(_) => Some(
                 "restore the checkpoint that belongs to them, or drop these target tables, or name others in sink.bigquery.dataset or sink.bigquery.table".to_owned(),
+            ),
+            PipelineError::TargetGone(_) => Some(
+                "if sink.bigquery names other targets than before, undo that; else restore them, or remove these tables from the checkpoint's list, so that they are copied anew".to_owned(),
             ),
             PipelineError::NoTables => {
                 Some("correct sources[0].mysql.tables, or create the tables first".to_owned())

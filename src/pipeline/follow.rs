@@ -27,6 +27,8 @@ const FLUSH_BYTES: usize = 4 << 20;
 const LINGER: Duration = Duration::from_millis(200);
 /// Flushes under way at the same time, at most.
 const FLUSHES: usize = 16;
+/// Tables that are told to be new, at most: they are remembered so that each is told once.
+const UNKNOWN: usize = 1000;
 /// Bytes of log that wait between the reader and the flushes.
 const QUEUE_BYTES: usize = 16 << 20;
 
@@ -135,7 +137,6 @@ impl Follow {
             }
             // What was gathered is read again, from the last position that was handed over.
             self.batcher = Batcher::default();
-            self.breaks.clear();
             self.taken = self.flushed.clone();
             let delay = delays
                 .next()
@@ -215,6 +216,17 @@ impl Follow {
                 self.boundary = false;
                 self.park(one);
             }
+            Item::Layout(layout, at) => {
+                self.boundary = false;
+                if let Some(text) = self.shared.routes.differs(&layout, at) {
+                    let cause = BreakCause::LayoutChanged(text);
+                    self.park(Break {
+                        table: layout.table.clone(),
+                        cause,
+                        at,
+                    });
+                }
+            }
             Item::Commit(point) => self.commit(point),
         }
     }
@@ -236,7 +248,7 @@ impl Follow {
             }
             Verdict::Skip => self.shared.status.skipped(changes.table(), changes.changes.len()),
             Verdict::Unknown => {
-                if self.unknown.insert(changes.table().clone()) {
+                if self.unknown.len() < UNKNOWN && self.unknown.insert(changes.table().clone()) {
                     tracing::warn!(table = %changes.table(), "new table is not copied before a restart");
                 }
             }
@@ -253,7 +265,7 @@ impl Follow {
 
     /// Ends a table's flow at once; the keeper makes it durable before the position passes.
     fn park(&mut self, one: Break) {
-        if self.shared.routes.park(&one.table) {
+        if self.shared.routes.break_at(&one.table, one.at) {
             self.breaks.push(one);
         }
     }
@@ -351,7 +363,7 @@ impl Follow {
             let opened = tokio::select! {
                 biased;
                 () = self.stop.cancelled() => return Ok(None),
-                opened = self.source.open(Some(self.flushed.clone()), last) => opened,
+                opened = self.source.open(Some(self.flushed.clone()), last, self.shared.routes.tables()) => opened,
             };
             match opened {
                 Ok(Opened { position, items }) => {
@@ -404,7 +416,7 @@ async fn read(mut items: Box<dyn ItemStream>, queue: queue::Sender<Received>) {
         let failed = item.is_err();
         let bytes = match &item {
             Ok(Item::Rows(changes)) => changes.images.bytes(),
-            Ok(Item::Break(_) | Item::Commit(_)) | Err(_) => 0,
+            Ok(Item::Break(_) | Item::Layout(..) | Item::Commit(_)) | Err(_) => 0,
         };
         if !queue.send(item, bytes).await || failed {
             return;

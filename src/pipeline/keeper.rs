@@ -232,6 +232,7 @@ impl Keeper {
         self.changed = true;
         match message {
             Message::Open(tables, reply) => {
+                failpoint::hit(failpoint::WATERMARK_TAKEN);
                 for state in tables {
                     self.checkpoint.tables.insert(state.layout.table.clone(), state);
                 }
@@ -318,11 +319,14 @@ impl Keeper {
     }
 
     fn park(&mut self, table: &TableId, cause: String, at: Option<TxnStart>) {
-        self.routes.park(table);
-        let at = at.map_or_else(|| "snapshot".to_owned(), |at| at.to_string());
         let Some(state) = self.checkpoint.tables.get_mut(table) else {
             return;
         };
+        if at.is_some_and(|at| at < state.floor) {
+            return;
+        }
+        self.routes.park(table);
+        let at = at.map_or_else(|| "snapshot".to_owned(), |at| at.to_string());
         if matches!(state.phase, Phase::Parked { .. }) {
             return;
         }

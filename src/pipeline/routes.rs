@@ -57,6 +57,38 @@ impl Routes {
         self.with(|routes| !matches!(routes.insert(table.clone(), Route::Parked), Some(Route::Parked)))
     }
 
+    /// Ends a table's flow at a place of the log. Returns whether it was flowing there: what lies before its
+    /// floor is in its snapshot, and a table that is not opened has nothing to end.
+    pub fn break_at(&self, table: &TableId, at: TxnStart) -> bool {
+        self.with(|routes| match routes.get_mut(table) {
+            Some(route @ Route::Flowing { .. }) => {
+                let flows = matches!(route, Route::Flowing { floor, .. } if at >= *floor);
+                if flows {
+                    *route = Route::Parked;
+                }
+                flows
+            }
+            Some(Route::Closed | Route::Parked) | None => false,
+        })
+    }
+
+    /// What differs between a table's columns at a place of the log and those that flow; `None` if nothing
+    /// does, or the place lies before the table's floor.
+    pub fn differs(&self, layout: &TableLayout, at: TxnStart) -> Option<String> {
+        self.with(|routes| match routes.get(&layout.table) {
+            Some(Route::Flowing {
+                floor,
+                layout: flowing,
+            }) if at >= *floor => flowing.difference(layout),
+            Some(_) | None => None,
+        })
+    }
+
+    /// Every announced table.
+    pub fn tables(&self) -> Vec<TableId> {
+        self.with(|routes| routes.keys().cloned().collect())
+    }
+
     /// Whether a table is parked.
     pub fn is_parked(&self, table: &TableId) -> bool {
         self.with(|routes| matches!(routes.get(table), Some(Route::Parked)))

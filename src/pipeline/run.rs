@@ -83,10 +83,11 @@ struct Begun {
 
 async fn begin(parts: &Parts, plan: &Plan) -> Result<Begun, PipelineError> {
     let loaded = parts.store.load()?;
-    let known = loaded
+    let mut known = loaded
         .as_ref()
         .map(|checkpoint| checkpoint.tables.clone())
         .unwrap_or_default();
+    leave_out(parts, &mut known);
     let ids: Vec<TableId> = known.keys().cloned().collect();
     let (fresh, keyless): (Vec<TableLayout>, Vec<TableLayout>) = parts
         .source
@@ -108,13 +109,22 @@ async fn begin(parts: &Parts, plan: &Plan) -> Result<Begun, PipelineError> {
     };
     let opened = parts
         .source
-        .open(from, last)
+        .open(
+            from,
+            last,
+            known
+                .keys()
+                .chain(fresh.iter().map(|layout| &layout.table))
+                .cloned()
+                .collect(),
+        )
         .await
         .map_err(PipelineError::Source)?;
     let checkpoint = match loaded {
         Some(mut checkpoint) => {
             checkpoint.epoch = checkpoint.epoch.max(opened.position.next.epoch);
             checkpoint.position = opened.position.clone();
+            checkpoint.tables.clone_from(&known);
             checkpoint
         }
         None => Checkpoint::new(&plan.pipeline, opened.position.clone()),
@@ -125,6 +135,24 @@ async fn begin(parts: &Parts, plan: &Plan) -> Result<Begun, PipelineError> {
         known,
         fresh,
     })
+}
+
+/// Parks tables that the configuration does not capture any more: their changes pass by from here on, so
+/// capturing them again must not look as if they had been followed.
+fn leave_out(parts: &Parts, known: &mut BTreeMap<TableId, TableState>) {
+    for (table, state) in known
+        .iter_mut()
+        .filter(|(table, _)| !parts.source.captures(table))
+    {
+        if !matches!(state.phase, Phase::Parked { .. }) {
+            tracing::warn!(%table, "table is not captured any more: parked");
+            let cause = "the configuration does not capture it; to capture it again, drop the target table and remove it from the checkpoint's list, so that it is copied anew";
+            state.phase = Phase::Parked {
+                cause: cause.to_owned(),
+                at: "start".to_owned(),
+            };
+        }
+    }
 }
 
 /// Makes sure that every table has a target of its own, before anything is written.
@@ -141,6 +169,24 @@ async fn prepare(
     }
     if !occupied.is_empty() {
         return Err(PipelineError::NotEmpty(occupied));
+    }
+    let mut gone = Vec::new();
+    for (table, state) in known
+        .iter()
+        .filter(|(_, state)| !matches!(state.phase, Phase::Parked { .. }))
+    {
+        if parts
+            .sink
+            .inspect(&state.layout)
+            .await
+            .map_err(PipelineError::Sink)?
+            == Prepared::Absent
+        {
+            gone.push(table.clone());
+        }
+    }
+    if !gone.is_empty() {
+        return Err(PipelineError::TargetGone(gone));
     }
     let followed = known
         .values()
@@ -305,8 +351,11 @@ impl Running {
             .map_err(PipelineError::from)
             .flatten()
             .map(|_checkpoint| ());
-        // The keeper's own failure is the cause of what the others then missed.
-        kept.and(outcome).and(followed)
+        // The keeper's own failure is the cause of what the others then missed, and so is the follower's.
+        match outcome {
+            Err(PipelineError::Gone(_)) => kept.and(followed).and(outcome),
+            outcome => kept.and(outcome).and(followed),
+        }
     }
 }
 

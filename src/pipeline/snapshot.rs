@@ -56,6 +56,8 @@ struct Work {
 enum Failed {
     /// The pipeline stops.
     Stopped,
+    /// This table is parked already.
+    Parked,
     /// This table cannot be copied.
     Table(String),
     /// Nothing can.
@@ -101,7 +103,7 @@ async fn plan_all(
     for state in tables {
         let table = state.layout.table.clone();
         match plan_table(copying, state, &floor, &sender).await {
-            Ok(()) => {}
+            Ok(()) | Err(Failed::Parked) => {}
             Err(Failed::Stopped) => return Ok(()),
             Err(Failed::Table(cause)) => copying.park(&table, cause).await?,
             Err(Failed::Pipeline(error)) => return Err(error),
@@ -181,6 +183,7 @@ async fn work_off(copying: &Copying, queue: Arc<Mutex<mpsc::Receiver<Work>>>) ->
                 copying.tell(Message::Chunk(table, work.chunk, rows)).await?;
             }
             Err(Failed::Stopped) => return Ok(()),
+            Err(Failed::Parked) => {}
             Err(Failed::Table(cause)) => copying.park(&table, cause).await?,
             Err(Failed::Pipeline(error)) => return Err(error),
         }
@@ -193,7 +196,7 @@ impl Copying {
         let mut delays = delays();
         loop {
             if self.shared.routes.is_parked(&work.layout.table) {
-                return Err(Failed::Stopped);
+                return Err(Failed::Parked);
             }
             let attempt = tokio::select! {
                 biased;
@@ -288,7 +291,7 @@ impl Copying {
     }
 
     async fn park(&self, table: &TableId, cause: String) -> Result<(), PipelineError> {
-        self.shared.routes.park(table);
+        // The keeper ends the flow and notes why in one step: a position must not pass in between.
         self.tell(Message::Park(table.clone(), cause, None)).await
     }
 

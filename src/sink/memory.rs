@@ -166,7 +166,11 @@ fn read(piece: &RowChanges, row: RowRef) -> Result<RowText, RowError> {
 impl Sink for Memory {
     fn inspect<'a>(&'a self, layout: &'a TableLayout) -> BoxFuture<'a, Result<Prepared, SinkError>> {
         let occupied = !self.rows(&layout.table).is_empty();
+        let absent = !self.with(|state| state.tables.contains(&layout.table));
         Box::pin(async move {
+            if absent {
+                return Ok(Prepared::Absent);
+            }
             Ok(if occupied {
                 Prepared::NotEmpty
             } else {

@@ -70,8 +70,7 @@ pub type Pending = BoxFuture<'static, Result<Durable, SinkError>>;
 
 /// A target.
 pub trait Sink: fmt::Debug + Send + Sync {
-    /// Looks at the table's target without changing anything: never answers [`Prepared::Created`], and
-    /// answers [`Prepared::Empty`] also where there is none.
+    /// Looks at the table's target without changing anything: never answers [`Prepared::Created`].
     fn inspect<'a>(&'a self, layout: &'a TableLayout) -> BoxFuture<'a, Result<Prepared, SinkError>>;
 
     /// Makes sure that the table's target exists and fits the layout; creates what is missing.
@@ -85,6 +84,8 @@ pub trait Sink: fmt::Debug + Send + Sync {
 /// What [`Sink::prepare`] found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Prepared {
+    /// There is no target. Only [`Sink::inspect`] says so.
+    Absent,
     /// The target was not there and is now.
     Created,
     /// The target was there, fits, and has no row.

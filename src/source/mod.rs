@@ -76,7 +76,16 @@ pub trait Source: fmt::Debug + Send + Sync {
     /// Opens the log at `from`, or at the present without one. `last` is the highest epoch that was
     /// ever durable; where the log cannot be proven to be the one that `from` was taken in, the
     /// position comes back with a higher one.
-    fn open(&self, from: Option<LogPosition>, last: Epoch) -> BoxFuture<'_, Result<Opened, SourceError>>;
+    /// `known` are the tables that are followed, whatever the catalog shows by now.
+    fn open(
+        &self,
+        from: Option<LogPosition>,
+        last: Epoch,
+        known: Vec<TableId>,
+    ) -> BoxFuture<'_, Result<Opened, SourceError>>;
+
+    /// Whether the configuration captures a table.
+    fn captures(&self, table: &TableId) -> bool;
 
     /// A low watermark for a table, at or after `floor`: every transaction that begins before it is
     /// visible to reads that begin from now on, on servers that have executed `seen`.

@@ -11,7 +11,7 @@ use replicator::event::*;
 use replicator::fault::{Classify, Fault};
 use replicator::source::*;
 
-use crate::reader::{Images, Reader};
+use crate::reader::{Images, Reader, bound, key_of};
 
 /// What a table holds: key to value.
 pub(crate) type Rows = BTreeMap<i64, i64>;
@@ -344,14 +344,6 @@ impl ItemStream for Stream {
     }
 }
 
-fn bound(key: i64) -> Bound {
-    Bound(vec![key.to_string()])
-}
-
-fn key_of(bound: &Bound) -> i64 {
-    bound.0[0].parse().unwrap()
-}
-
 impl Source for Database {
     fn tables<'a>(&'a self, known: &'a [TableId]) -> BoxFuture<'a, Result<Vec<TableLayout>, SourceError>> {
         let tables: Vec<TableLayout> = {
@@ -367,7 +359,16 @@ impl Source for Database {
         Box::pin(async move { Ok(tables) })
     }
 
-    fn open(&self, from: Option<LogPosition>, last: Epoch) -> BoxFuture<'_, Result<Opened, SourceError>> {
+    fn captures(&self, _table: &TableId) -> bool {
+        true
+    }
+
+    fn open(
+        &self,
+        from: Option<LogPosition>,
+        last: Epoch,
+        _known: Vec<TableId>,
+    ) -> BoxFuture<'_, Result<Opened, SourceError>> {
         Box::pin(async move {
             let mut state = self.state();
             if state.faults && state.random.u8(..) < 30 {

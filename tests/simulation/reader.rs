@@ -52,3 +52,11 @@ impl ChunkRows for Reader {
         })
     }
 }
+
+pub(crate) fn bound(key: i64) -> Bound {
+    Bound(vec![key.to_string()])
+}
+
+pub(crate) fn key_of(bound: &Bound) -> i64 {
+    bound.0[0].parse().unwrap()
+}

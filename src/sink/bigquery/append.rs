@@ -163,6 +163,7 @@ impl Worker {
             self.rest().await;
             let ended = self.stream().await;
             let last = self.sent.len();
+            let oldest = self.sent.front().map(|sent| sent.number);
             self.take_back();
             match ended {
                 Ended::Done => return,
@@ -174,7 +175,7 @@ impl Worker {
                     );
                     self.pause();
                 }
-                Ended::Failed(failure) => self.failed(&failure, last),
+                Ended::Failed(failure) => self.failed(&failure, last, oldest),
             }
         }
     }
@@ -429,8 +430,9 @@ impl Worker {
         None
     }
 
-    /// A stream that ended with an error, `requests` of it unanswered.
-    fn failed(&mut self, failure: &Failure, requests: usize) {
+    /// A stream that ended with an error, `requests` of it unanswered, `oldest` the first of them. Others may
+    /// wait to be sent again before it: they are not to blame.
+    fn failed(&mut self, failure: &Failure, requests: usize, oldest: Option<u64>) {
         match failure.verdict() {
             Verdict::Again if requests == 0 => {
                 // Idle streams and servers that restart end this way; the next delivery connects anew.
@@ -453,7 +455,8 @@ impl Worker {
                     tracing::warn!(error = %failure, requests, "connection ended by one of several requests");
                     self.alone = requests;
                 } else if requests == 1
-                    && let Some((number, delivery)) = self.unsent.pop_first()
+                    && let Some(number) = oldest
+                    && let Some(delivery) = self.unsent.remove(&number)
                 {
                     // The stream is gone in any case; a pause is due where the request is tried again.
                     if self.refused(number, delivery, failure).is_some() {

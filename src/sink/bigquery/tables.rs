@@ -81,7 +81,7 @@ impl Tables {
     /// [`Error::Misfit`], or what the calls failed with.
     pub(super) async fn inspect(&self, target: &Target) -> Result<Prepared, Error> {
         match self.find(&target.place).await? {
-            None => Ok(Prepared::Empty),
+            None => Ok(Prepared::Absent),
             Some(found) => self.examine(target, &found).await,
         }
     }

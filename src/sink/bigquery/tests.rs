@@ -189,7 +189,7 @@ async fn whether_a_table_has_rows_is_asked_by_a_capped_query_that_may_take_its_t
 async fn inspecting_changes_nothing() {
     let ends = ends(vec![refusal(TABLE, 404, "notFound")], Vec::new()).await;
     let prepared = ends.passing(ends.sink.inspect(&plain())).await.unwrap();
-    assert_eq!(prepared, Prepared::Empty);
+    assert_eq!(prepared, Prepared::Absent);
     assert_eq!(ends.rest.calls().len(), 1);
 }
 

@@ -45,6 +45,8 @@ pub struct Mysql {
 enum ReadError {
     #[error("the server does not have all transactions that the snapshot builds on yet")]
     Behind,
+    #[error("prepared XA transactions are open: a snapshot waits until they are committed or rolled back")]
+    Prepared,
     #[error("{table}: its columns changed: {text}")]
     Changed { table: TableId, text: String },
     #[error("{0} is gone")]
@@ -54,7 +56,7 @@ enum ReadError {
 impl Classify for ReadError {
     fn fault(&self) -> Fault {
         match self {
-            ReadError::Behind => Fault::RETRY,
+            ReadError::Behind | ReadError::Prepared => Fault::RETRY,
             ReadError::Changed { table, .. } | ReadError::Gone(table) => Fault::Table(table.clone()),
         }
     }
@@ -62,6 +64,7 @@ impl Classify for ReadError {
     fn hint(&self) -> Option<String> {
         match self {
             ReadError::Behind => None,
+            ReadError::Prepared => Some("find them with XA RECOVER and commit or roll them back".to_owned()),
             ReadError::Changed { .. } | ReadError::Gone(_) => Some(
                 "remove the table from the checkpoint and drop its target, so that it is copied anew as it is now".to_owned(),
             ),
@@ -132,6 +135,23 @@ impl Mysql {
         })
     }
 
+    /// A prepared XA transaction is in the executed set, and no SELECT sees it; its commit has no rows.
+    async fn no_prepared(&self, conn: &mut Conn) -> Result<(), SourceError> {
+        const DENIED: [u16; 2] = [1227, 1401];
+        match conn.query::<mysql_async::Row, _>("XA RECOVER").await {
+            Ok(rows) if rows.is_empty() => Ok(()),
+            Ok(_) => Err(boxed(ReadError::Prepared)),
+            Err(mysql_async::Error::Server(error)) if DENIED.contains(&error.code) => {
+                tracing::warn!(
+                    cure = "GRANT XA_RECOVER_ADMIN to the replicator's user, or make sure that no XA transaction is open",
+                    "prepared XA transactions cannot be seen"
+                );
+                Ok(())
+            }
+            Err(error) => Err(boxed(MysqlError::from(error))),
+        }
+    }
+
     async fn begin_read(&self, read: ChunkRead) -> Result<Reader, SourceError> {
         let mut conn = self.connector.connect_query().await.map_err(boxed)?;
         let table = &read.layout.table;
@@ -140,6 +160,7 @@ impl Mysql {
             if !seen.is_subset(&executed) {
                 return Err(boxed(ReadError::Behind));
             }
+            self.no_prepared(&mut conn).await?;
         }
         // From its first touch to the transaction's end the table's definition cannot change, so the
         // columns seen now are the columns read.
@@ -207,7 +228,12 @@ impl Source for Mysql {
         })
     }
 
-    fn open(&self, from: Option<LogPosition>, last: Epoch) -> BoxFuture<'_, Result<Opened, SourceError>> {
+    fn open(
+        &self,
+        from: Option<LogPosition>,
+        last: Epoch,
+        known: Vec<TableId>,
+    ) -> BoxFuture<'_, Result<Opened, SourceError>> {
         Box::pin(async move {
             let catalog = self.catalog().await.map_err(boxed)?;
             let opener = Opener {
@@ -215,6 +241,7 @@ impl Source for Mysql {
                 clock: &self.clock,
                 server_id: self.server_id,
                 catalog,
+                known,
             };
             let (position, items) = opener.open(from, last).await.map_err(boxed)?;
             Ok(Opened {
@@ -222,6 +249,10 @@ impl Source for Mysql {
                 items: Box::new(items),
             })
         })
+    }
+
+    fn captures(&self, table: &TableId) -> bool {
+        self.connector.source().tables.matches(table)
     }
 
     fn watermark<'a>(

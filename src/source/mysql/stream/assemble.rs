@@ -67,10 +67,14 @@ pub struct Assembler {
     pub(super) by_table: HashMap<TableId, Mapped>,
     /// Bytes of a compressed transaction that are still to come.
     payload: u64,
+    /// The event that holds it.
+    payload_event: Option<LastEvent>,
     /// Whether the event at hand is part of one.
     inside: bool,
     pub(super) patterns: TablePatterns,
     pub(super) dialect: Dialect,
+    /// Every table that is or may be followed.
+    pub(super) captured: BTreeSet<TableId>,
     /// Captured tables as the catalog has them, for servers without full row metadata.
     pub(super) catalog: HashMap<TableId, CatalogTable>,
 }
@@ -81,7 +85,7 @@ impl Assembler {
         epoch: Epoch,
         patterns: TablePatterns,
         dialect: Dialect,
-        catalog: Vec<CatalogTable>,
+        (catalog, known): (Vec<CatalogTable>, Vec<TableId>),
     ) -> Assembler {
         Assembler {
             epoch,
@@ -94,9 +98,14 @@ impl Assembler {
             maps: HashMap::default(),
             by_table: HashMap::new(),
             payload: 0,
+            payload_event: None,
             inside: false,
             patterns,
             dialect,
+            captured: known
+                .into_iter()
+                .chain(catalog.iter().map(|table| table.id.clone()))
+                .collect(),
             catalog: catalog
                 .into_iter()
                 .map(|table| (table.id.clone(), table))
@@ -155,7 +164,8 @@ impl Assembler {
             kind::XID | kind::XA_PREPARE => self.commit(event, out),
             kind::QUERY => self.query(event, out),
             kind::GTID | kind::GTID_TAGGED | kind::ANONYMOUS_GTID => {
-                let (gtid, micros) = event.gtid.clone().unwrap_or((None, 0));
+                let parsed = event.gtid.clone();
+                let (gtid, micros) = parsed.ok_or_else(|| self.malformed(event.kind, "it does not parse"))?;
                 self.begin(event, gtid, micros, false)
             }
             kind::MARIADB_GTID => {
@@ -163,12 +173,7 @@ impl Assembler {
                     .ok_or_else(|| self.malformed(event.kind, "too short"))?;
                 self.begin(event, None, 0, !standalone)
             }
-            kind::TRANSACTION_PAYLOAD => {
-                self.payload = event
-                    .payload
-                    .ok_or_else(|| self.malformed(event.kind, "its header does not parse"))?;
-                Ok(())
-            }
+            kind::TRANSACTION_PAYLOAD => self.compressed(event),
             kind::ROTATE => self.rotate(event, out),
             kind::FORMAT_DESCRIPTION => self.format_description(event, out),
             kind::HEARTBEAT | kind::HEARTBEAT_V2 => {
@@ -198,6 +203,23 @@ impl Assembler {
                 at: self.place(),
             }),
         }
+    }
+
+    /// Announces a compressed transaction.
+    fn compressed(&mut self, event: &RawEvent<'_>) -> Result<(), StreamError> {
+        self.payload = event
+            .payload
+            .ok_or_else(|| self.malformed(event.kind, "its header does not parse"))?;
+        let offset = self.cursor.saturating_sub(u64::from(event.size));
+        let start = BinlogCoord {
+            file: self.file_number,
+            offset,
+        };
+        self.payload_event = Some(LastEvent {
+            start,
+            crc: event.crc,
+        });
+        Ok(())
     }
 
     /// Counts down a compressed transaction. The driver inflates it and, where it cannot, goes on with
@@ -304,11 +326,15 @@ impl Assembler {
             file: self.file_number,
             offset: start,
         };
-        // In a compressed transaction the last event has no place in the file of its own.
-        let last_event = (!self.inside).then_some(LastEvent {
-            start: coord,
-            crc: event.crc,
-        });
+        // In a compressed transaction the last event has no place in the file of its own: the whole stands for it.
+        let last_event = if self.inside {
+            self.payload_event
+        } else {
+            Some(LastEvent {
+                start: coord,
+                crc: event.crc,
+            })
+        };
         let seconds = i64::from(event.timestamp) * 1_000_000;
         let committed = txn
             .as_ref()
@@ -366,6 +392,7 @@ impl Assembler {
             offset: position,
         };
         self.maps.clear();
+        self.by_table.clear();
         self.quiet(out);
         Ok(())
     }

@@ -4,6 +4,7 @@
 
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{FutureExt, StreamExt};
@@ -75,8 +76,8 @@ impl BinlogItems {
             match out {
                 Out::Item(item) => self.ready.push_back(item),
                 Out::Altered(table, at) => {
-                    let one = self.altered(&table, at).await?;
-                    self.ready.extend(one.map(Item::Break));
+                    let item = self.altered(&table, at).await?;
+                    self.ready.push_back(item);
                 }
             }
         }
@@ -92,11 +93,9 @@ impl BinlogItems {
         }
     }
 
-    /// Whether a table's columns are others than before the statement.
-    async fn altered(&mut self, table: &TableId, at: TxnStart) -> Result<Option<Break>, StreamError> {
-        let Some(before) = self.assembler.catalog.get(table).cloned() else {
-            return Ok(None);
-        };
+    /// What a table's columns are after a statement altered it. Whether they are others than those that
+    /// flow, only the pipeline knows: the catalog may have been read after the statement already.
+    async fn altered(&mut self, table: &TableId, at: TxnStart) -> Result<Item, StreamError> {
         let mut conn = self.connector.connect_query().await?;
         let after = read_table(&mut conn, table).await?;
         // The connection's end needs no answer.
@@ -104,19 +103,15 @@ impl BinlogItems {
         let cause = match after {
             None => BreakCause::RowsWithoutEvents("a later statement dropped it: it".to_owned()),
             Some(after) => {
-                let layouts = (Decoder::from_catalog(&before), Decoder::from_catalog(&after));
+                let decoder = Decoder::from_catalog(&after);
                 self.assembler.learn(after);
-                match layouts {
-                    (Ok(old), Ok(new)) => match old.layout().difference(new.layout()) {
-                        Some(text) => BreakCause::LayoutChanged(text),
-                        None => return Ok(None),
-                    },
-                    (_, Err(error)) => BreakCause::LayoutUnknown(error.to_string()),
-                    (Err(_), Ok(_)) => return Ok(None),
+                match decoder {
+                    Ok(decoder) => return Ok(Item::Layout(Arc::clone(decoder.layout()), at)),
+                    Err(error) => BreakCause::LayoutUnknown(error.to_string()),
                 }
             }
         };
-        Ok(Some(Break {
+        Ok(Item::Break(Break {
             table: table.clone(),
             cause,
             at,

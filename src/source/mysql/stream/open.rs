@@ -12,7 +12,7 @@ use super::error::StreamError;
 use super::raw::kind;
 use super::{BinlogItems, HEARTBEAT, read_event};
 use crate::clock::Clock;
-use crate::event::{BinlogCoord, Epoch, GtidSet, Item, LogPosition, TxnStart};
+use crate::event::{BinlogCoord, Epoch, GtidSet, Item, LogPosition, TableId, TxnStart};
 use crate::source::mysql::catalog::CatalogTable;
 use crate::source::mysql::connect::Connector;
 use crate::source::mysql::error::MysqlError;
@@ -33,6 +33,8 @@ pub struct Opener<'a> {
     pub server_id: u32,
     /// Captured tables as the catalog has them.
     pub catalog: Vec<CatalogTable>,
+    /// Tables that are followed.
+    pub known: Vec<TableId>,
 }
 
 /// Where a dump begins.
@@ -62,7 +64,12 @@ impl Opener<'_> {
         tracing::info!(start = %describe(&start), epoch = position.next.epoch.0, "opening the binlog");
         let stream = self.dump(&info, &start, false).await?;
         let patterns = self.connector.source().tables.clone();
-        let assembler = Assembler::new(position.next.epoch, patterns, Dialect::of(&info), self.catalog);
+        let assembler = Assembler::new(
+            position.next.epoch,
+            patterns,
+            Dialect::of(&info),
+            (self.catalog, self.known),
+        );
         let mut items = BinlogItems::new(stream, assembler, self.connector.clone(), self.clock.clone());
         // The first events name the file: the position comes back in the coordinates of this log.
         while items.step().await.map_err(|error| refused(error, &position))? != kind::FORMAT_DESCRIPTION {}
@@ -147,13 +154,16 @@ impl Opener<'_> {
                 "the server purged transactions that were not copied: {missing}"
             )));
         }
-        if !proven {
+        // A position of an older epoch than rows already carry is not gone on with in it, proven or not.
+        if !proven || from.next.epoch < last {
             let epoch = last.max(from.next.epoch).next(self.clock.unix_seconds());
             tracing::warn!(
                 epoch = epoch.0,
                 "another log than the one read so far: numbering rows in a new epoch"
             );
             from.next.epoch = epoch;
+            // What proved the old log must not prove it again under the new epoch.
+            (from.last_event, from.file_born) = (None, 0);
         }
         from.server = identity(info).into();
         Ok((from, Start::Gtids(ours)))

@@ -154,8 +154,8 @@ impl Assembler {
     }
 
     fn captured(&self, wanted: impl Fn(&TableId) -> bool) -> BTreeSet<TableId> {
-        self.catalog
-            .keys()
+        self.captured
+            .iter()
             .filter(|table| wanted(table))
             .cloned()
             .collect()
