@@ -11,6 +11,7 @@ use crate::telemetry::{self, LogFormat};
 
 mod check;
 mod demo;
+mod emulator;
 mod failure;
 mod run;
 mod schema;
@@ -78,6 +79,7 @@ enum Command {
     Snapshot(snapshot::Arguments),
     Check(check::Arguments),
     Demo(demo::Arguments),
+    Emulator(emulator::Arguments),
     Schema(schema::Arguments),
 }
 
@@ -108,6 +110,7 @@ pub fn main() -> ExitCode {
         Command::Snapshot(command) => snapshot::run(command, global),
         Command::Check(command) => check::run(command, global),
         Command::Demo(command) => demo::run(command),
+        Command::Emulator(command) => emulator::run(command, global),
         Command::Schema(command) => schema::run(command),
     };
     match done {

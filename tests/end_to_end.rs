@@ -1,0 +1,456 @@
+//! The program as it is run, real MySQL on one side, the local BigQuery on the other: killed at every
+//! point where something has just become durable or not yet, and at any moment; cut off; restarted. Then
+//! every table is compared, and no stream row's number may have come with two contents.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test"
+)]
+
+mod support;
+
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use mysql_async::prelude::Queryable;
+use replicator::clock::Clock;
+use replicator::compare::{Columns, Comparison, TargetTable, compare};
+use replicator::emulator::{self, Options, Running};
+use replicator::event::TableLayout;
+use replicator::source::Source;
+use replicator::source::mysql::Mysql;
+use serde_json::Value;
+use support::{Flavour, TestDb};
+
+const SCHEMA: &[&str] = &[
+    "CREATE DATABASE shop",
+    "CREATE TABLE shop.customers (id INT PRIMARY KEY, email VARCHAR(100) NOT NULL, score DOUBLE, since DATE)",
+    "CREATE TABLE shop.orders (
+        id BIGINT UNSIGNED PRIMARY KEY, customer INT NOT NULL, state ENUM('new','paid','sent') NOT NULL,
+        total DECIMAL(12,2) NOT NULL, details JSON, note TEXT CHARACTER SET latin1, raw VARBINARY(40),
+        made DATETIME(6) NOT NULL, seen TIMESTAMP(3) NULL, span TIME, flags BIT(5), tags SET('a','b','c'))",
+    "CREATE TABLE shop.items (orders BIGINT UNSIGNED, line CHAR(3), amount INT, PRIMARY KEY (orders, line))",
+];
+
+struct World {
+    db: TestDb,
+    target: Running,
+    folder: tempfile::TempDir,
+}
+
+impl World {
+    async fn new(options: &[&str]) -> World {
+        World::with(TestDb::start(Flavour::Mysql, options), SCHEMA).await
+    }
+
+    async fn with(db: TestDb, schema: &[&str]) -> World {
+        db.run(schema).await;
+        let any = "127.0.0.1:0".parse().unwrap();
+        let options = Options {
+            rest: any,
+            write: any,
+            data: None,
+            clock: Clock::real(),
+            audit: true,
+        };
+        let target = emulator::serve(options).await.unwrap();
+        World {
+            db,
+            target,
+            folder: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    fn config(&self) -> PathBuf {
+        let path = self.folder.path().join("config.yaml");
+        let text = format!(
+            "pipeline: shop\nsources:\n  - name: shop\n    mysql:\n      url: mysql://root@127.0.0.1:{}\n      \
+             tls: {{ mode: disabled }}\n      tables: ['shop.*']\n      snapshot: {{ parallelism: 2, chunk_rows: 500 }}\n\
+             sink:\n  bigquery:\n    project: test\n    auth: none\n    max_staleness: '0'\n    endpoints: {{ rest: '{}', write: '{}' }}\n\
+             checkpoint: file://{}\nhttp: 127.0.0.1:0\n",
+            self.db.port,
+            self.target.rest_url(),
+            self.target.write_url(),
+            self.folder.path().join("checkpoint").display(),
+        );
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    fn command(&self, command: &str) -> Command {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_replicator"));
+        program
+            .arg(command)
+            .arg("--config")
+            .arg(self.config())
+            .stdin(Stdio::null());
+        program
+    }
+
+    fn start(&self, failpoint: Option<&str>) -> Process {
+        let mut program = self.command("run");
+        if let Some(name) = failpoint {
+            program.env("REPLICATOR_FAILPOINT", name);
+        }
+        Process(
+            program
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap(),
+        )
+    }
+
+    /// Runs a command to its end: exit code and what it said on standard error.
+    fn output(&self, command: &str) -> (Option<i32>, String) {
+        let output = self.command(command).output().unwrap();
+        (
+            output.status.code(),
+            String::from_utf8_lossy(&output.stderr).into_owned(),
+        )
+    }
+
+    async fn layouts(&self) -> Vec<TableLayout> {
+        Mysql::new(self.db.source(&["shop.*"]), Clock::real())
+            .tables(&[])
+            .await
+            .unwrap()
+    }
+
+    async fn compare(&self) -> Result<Vec<Comparison>, String> {
+        let mut found = Vec::new();
+        let mut conn = self.db.connect().await;
+        for layout in self.layouts().await {
+            let target = TargetTable {
+                client: reqwest::Client::new(),
+                rest: self.target.rest_url(),
+                project: "test".to_owned(),
+                jobs_project: "test".to_owned(),
+                dataset: layout.table.schema().to_owned(),
+                table: layout.table.name().to_owned(),
+                bearer: None,
+            };
+            let one = compare(&mut conn, &target, &Columns::same_names(&layout)).await;
+            found.push(one.map_err(|error| replicator::fault::chain(&error))?);
+        }
+        Ok(found)
+    }
+
+    /// Waits until every table is equal; the source is at rest.
+    async fn equal(&self) {
+        let mut last = String::new();
+        for _ in 0..240 {
+            match self.compare().await {
+                Ok(found) if found.iter().all(Comparison::equal) => return self.audit().await,
+                Ok(found) => {
+                    last = found
+                        .iter()
+                        .map(ToString::to_string)
+                        .collect::<Vec<_>>()
+                        .join("\n")
+                }
+                Err(error) => last = error,
+            }
+            Clock::real().sleep(Duration::from_millis(250)).await;
+        }
+        panic!("never equal: {last}\n{}", self.checkpoint());
+    }
+
+    fn checkpoint(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("checkpoint/shop.json")).unwrap_or_default()
+    }
+
+    /// No number of a stream row came with two contents.
+    async fn audit(&self) {
+        let url = format!("{}/emulator/v1/audit", self.target.rest_url());
+        let audit: Value = reqwest::get(url).await.unwrap().json().await.unwrap();
+        let counts = numbers(&audit, "numbers_with_two_contents");
+        assert!(
+            !counts.is_empty() && counts.iter().all(|count| *count == 0),
+            "{audit}"
+        );
+    }
+
+    async fn fill(&self, rows: u32) {
+        let mut conn = self.db.connect().await;
+        for from in (0..rows).step_by(500) {
+            let ids: Vec<u32> = (from..(from + 500).min(rows)).collect();
+            let each = |make: &dyn Fn(&u32) -> String| ids.iter().map(make).collect::<Vec<_>>().join(",");
+            for statement in [
+                format!(
+                    "INSERT INTO shop.customers VALUES {}",
+                    each(&|id| format!("({id},'c{id}@x',{id}/7,'2020-01-02')"))
+                ),
+                format!(
+                    "INSERT INTO shop.orders VALUES {}",
+                    each(&|id| format!(
+                        "({id},{id},'new',{id}.25,'{{\"a\": [{id}, null, \"é\"]}}','ÿ{id}',X'00FF','2024-02-29 01:02:03.000004',\
+                         '2024-01-01 00:00:00.5','-12:34:56',{},'a,c')",
+                        id % 32
+                    ))
+                ),
+                format!(
+                    "INSERT INTO shop.items VALUES {}",
+                    each(&|id| format!("({id},'a',1),({id},'b',2)"))
+                ),
+            ] {
+                conn.query_drop(statement).await.unwrap();
+            }
+        }
+    }
+
+    /// Rounds of everything that can happen to rows.
+    async fn load(&self, rounds: std::ops::Range<u32>) {
+        let mut conn = self.db.connect().await;
+        for round in rounds {
+            let new = 1_000_000 + round;
+            for statement in [
+                "BEGIN".to_owned(),
+                format!(
+                    "INSERT INTO shop.orders (id, customer, state, total, made) VALUES ({new}, 1, 'paid', 1, NOW(6))"
+                ),
+                format!("INSERT INTO shop.items VALUES ({new}, 'a', 1), ({new}, 'b', {round})"),
+                "COMMIT".to_owned(),
+                format!(
+                    "UPDATE shop.orders SET state = 'sent', total = total + 1, seen = NOW(3) WHERE id % 53 = {} AND id < 1000000",
+                    round % 53
+                ),
+                format!("DELETE FROM shop.items WHERE orders = {round}"),
+                format!(
+                    "UPDATE shop.items SET line = 'z' WHERE orders = {} AND line = 'a'",
+                    round + 1000
+                ),
+                format!("UPDATE shop.customers SET id = id + 5000000 WHERE id = {round}"),
+                format!(
+                    "DELETE FROM shop.customers WHERE id % 61 = {} AND id < 1000000",
+                    round % 61
+                ),
+                "BEGIN".to_owned(),
+                format!("DELETE FROM shop.orders WHERE id = {}", round * 3),
+                format!(
+                    "INSERT INTO shop.orders (id, customer, state, total, made, details) VALUES ({}, 9, 'new', 2.5, NOW(6), '[1, 2.50, \"x\"]')",
+                    round * 3
+                ),
+                "COMMIT".to_owned(),
+            ] {
+                conn.query_drop(&statement)
+                    .await
+                    .unwrap_or_else(|error| panic!("{statement}: {error}"));
+            }
+        }
+    }
+
+    async fn kill_dump_threads(&self) {
+        let mut conn = self.db.connect().await;
+        let query = "SELECT CAST(id AS UNSIGNED) FROM information_schema.processlist WHERE command LIKE 'Binlog Dump%'";
+        let ids: Vec<u64> = conn.query(query).await.unwrap();
+        for id in ids {
+            // It may have gone by itself.
+            drop(conn.query_drop(format!("KILL {id}")).await);
+        }
+    }
+}
+
+/// Every number under a name, at any depth.
+fn numbers(value: &Value, name: &str) -> Vec<u64> {
+    match value {
+        Value::Object(fields) => fields
+            .iter()
+            .flat_map(|(key, value)| match value.as_u64() {
+                Some(number) if key == name => vec![number],
+                _ => numbers(value, name),
+            })
+            .collect(),
+        Value::Array(values) => values.iter().flat_map(|value| numbers(value, name)).collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Vec::new(),
+    }
+}
+
+struct Process(Child);
+
+impl Process {
+    fn kill(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+
+    /// Waits for an end by itself.
+    async fn ended(&mut self) -> std::process::ExitStatus {
+        for _ in 0..600 {
+            if let Some(status) = self.0.try_wait().unwrap() {
+                return status;
+            }
+            Clock::real().sleep(Duration::from_millis(50)).await;
+        }
+        panic!("the process does not end");
+    }
+
+    fn terminate(&self) {
+        let sent = Command::new("kill")
+            .args(["-TERM", &self.0.id().to_string()])
+            .status()
+            .unwrap();
+        assert!(sent.success());
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+/// Every failpoint in turn, on one pair of servers: the program dies there, is started again, goes on.
+#[cfg(feature = "failpoints")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn killed_at_every_failpoint() {
+    for point in replicator::failpoint::ALL {
+        let world = World::new(&[]).await;
+        world.fill(1500).await;
+        let mut process = world.start(Some(point));
+        let load = world.load(0..30);
+        let (status, ()) = tokio::join!(process.ended(), load);
+        assert_eq!(
+            std::os::unix::process::ExitStatusExt::signal(&status),
+            Some(9),
+            "{point} was never met: {status}"
+        );
+        let _process = world.start(None);
+        world.load(30..40).await;
+        world.equal().await;
+    }
+}
+
+/// Killed at ten random moments under a load, its connections cut in between.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn killed_at_any_moment() {
+    let world = World::new(&[]).await;
+    world.fill(4000).await;
+    let kills = async {
+        let mut random = fastrand::Rng::with_seed(7);
+        for round in 0..10 {
+            let mut process = world.start(None);
+            Clock::real()
+                .sleep(Duration::from_millis(random.u64(100..2000)))
+                .await;
+            if round % 3 == 1 {
+                world.kill_dump_threads().await;
+                Clock::real()
+                    .sleep(Duration::from_millis(random.u64(10..600)))
+                    .await;
+            }
+            process.kill();
+        }
+    };
+    let load = async {
+        for round in 0..60 {
+            world.load(round * 5..round * 5 + 5).await;
+            Clock::real().sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::join!(kills, load);
+    let _process = world.start(None);
+    world.equal().await;
+}
+
+/// What does not fit small buffers: a transaction of 200,000 rows, an event of 40 MB, a row of 18 MB.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn large_transactions_events_and_rows() {
+    let options = [
+        "--binlog-row-event-max-size=67108864",
+        "--max-allowed-packet=1G",
+        "--cte-max-recursion-depth=1000000",
+    ];
+    let db = TestDb::start(Flavour::Mysql, &options);
+    let world = World::with(
+        db,
+        &[
+            "CREATE DATABASE shop",
+            "CREATE TABLE shop.blobs (id INT PRIMARY KEY, body LONGTEXT)",
+        ],
+    )
+    .await;
+    let mut process = world.start(None);
+    let numbers = "WITH RECURSIVE n AS (SELECT 1 AS i UNION ALL SELECT i + 1 FROM n WHERE i < 200000) SELECT i, CONCAT('row ', i) FROM n";
+    world
+        .db
+        .run(&[
+            "INSERT INTO shop.blobs VALUES (0, REPEAT('x', 18000000))",
+            &format!("INSERT INTO shop.blobs {numbers}"),
+            "UPDATE shop.blobs SET body = REPEAT('y', 2000) WHERE id BETWEEN 1 AND 10000",
+            "UPDATE shop.blobs SET body = REPEAT('z', 18000000) WHERE id = 0",
+        ])
+        .await;
+    world.equal().await;
+    process.terminate();
+    assert!(process.ended().await.success());
+}
+
+/// SIGTERM ends it with exit code 0 within ten seconds, also when the target answers no more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn stops_when_told_although_the_target_is_gone() {
+    let world = World::new(&[]).await;
+    world.fill(200).await;
+    let mut process = world.start(None);
+    world.equal().await;
+    let World { db, target, folder } = world;
+    target.shutdown().await.unwrap();
+    db.run(&["UPDATE shop.customers SET score = 1"]).await;
+    Clock::real().sleep(Duration::from_secs(1)).await;
+    process.terminate();
+    let ended = tokio::time::timeout(Duration::from_secs(10), process.ended())
+        .await
+        .expect("it ends within 10 s");
+    assert_eq!(ended.code(), Some(0));
+    drop(folder);
+}
+
+/// `snapshot` copies and ends; `run` goes on from there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_snapshot_hands_over_to_run() {
+    let world = World::new(&[]).await;
+    world.fill(1200).await;
+    let (code, text) = world.output("snapshot");
+    assert_eq!(code, Some(0), "{text}");
+    world.equal().await;
+    world.load(0..5).await;
+    let _process = world.start(None);
+    world.equal().await;
+}
+
+/// What must not start says why and what to do, and leaves everything as it was.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn refusals_name_the_cure() {
+    let world = World::new(&[]).await;
+    world.fill(10).await;
+    let (code, text) = world.output("snapshot");
+    assert_eq!(code, Some(0), "{text}");
+    // A second process on one checkpoint.
+    let _process = world.start(None);
+    Clock::real().sleep(Duration::from_millis(1500)).await;
+    let (code, text) = world.output("run");
+    assert_eq!(code, Some(1));
+    assert!(
+        text.contains("in use by another process") && text.contains("hint:"),
+        "{text}"
+    );
+    drop(_process);
+    // A checkpoint of a newer version.
+    let path = world.folder.path().join("checkpoint/shop.json");
+    let kept = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, kept.replace("\"version\": 1", "\"version\": 99")).unwrap();
+    let (code, text) = world.output("run");
+    assert_eq!(code, Some(1));
+    assert!(text.contains("version 99") && text.contains("hint:"), "{text}");
+    // A target that is not empty, and no checkpoint.
+    std::fs::remove_file(&path).unwrap();
+    let (code, text) = world.output("run");
+    assert_eq!(code, Some(1));
+    assert!(text.contains("no checkpoint") && text.contains("hint:"), "{text}");
+    assert!(!path.exists(), "nothing is half-written");
+}
