@@ -370,3 +370,6 @@ fn enumeration(root: &DescriptorProto, field: &FieldDescriptorProto) -> Result<F
         field.name()
     )))
 }
+
+#[cfg(test)]
+mod tests;

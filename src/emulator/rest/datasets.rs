@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Answer, Parameters, body, labels, no_content, page_start, page_token, set, text};
+use super::{Answer, Flag, Parameters, body, labels, no_content, page_start, page_token, set, text};
 use crate::emulator::engine::Engine;
 use crate::emulator::error::{ApiError, ApiResult};
 use crate::emulator::schema::{Dataset, DatasetRef};
@@ -153,7 +153,7 @@ pub(super) async fn list(
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Deletion {
-    delete_contents: Option<bool>,
+    delete_contents: Option<Flag>,
 }
 
 pub(super) async fn delete(
@@ -161,7 +161,7 @@ pub(super) async fn delete(
     Path((project, dataset)): Path<(String, String)>,
     deletion: Parameters<Deletion>,
 ) -> ApiResult<StatusCode> {
-    let with_tables = deletion?.delete_contents.unwrap_or(false);
+    let with_tables = deletion?.0.delete_contents.is_some_and(bool::from);
     let name = name(project, dataset);
     engine
         .run(move |store| store.atomically(|store| store.drop_dataset(&name, with_tables)))

@@ -86,6 +86,29 @@ pub(super) type Answer = ApiResult<axum::Json<Value>>;
 /// Query parameters of a request.
 pub(super) type Parameters<T> = Result<axum::extract::Query<T>, QueryRejection>;
 
+/// A query parameter that is true or false, in any case: Python's clients write `True`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct Flag(bool);
+
+impl TryFrom<String> for Flag {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Flag, String> {
+        match text.to_ascii_lowercase().as_str() {
+            "true" | "1" => Ok(Flag(true)),
+            "false" | "0" => Ok(Flag(false)),
+            _ => Err(format!("{text} is neither true nor false")),
+        }
+    }
+}
+
+impl From<Flag> for bool {
+    fn from(flag: Flag) -> bool {
+        flag.0
+    }
+}
+
 async fn audit(State(engine): State<Engine>) -> Answer {
     let tables = engine.run(|store| Ok(store.audit())).await?;
     let mut all = Map::new();

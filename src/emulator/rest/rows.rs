@@ -5,7 +5,7 @@ use axum::extract::{Path, State};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Answer, Parameters, page_start, page_token, set};
+use super::{Answer, Flag, Parameters, page_start, page_token, set};
 use crate::emulator::civil;
 use crate::emulator::engine::Engine;
 use crate::emulator::error::{ApiError, ApiResult};
@@ -26,7 +26,7 @@ pub(super) struct Page {
     start_index: Option<u64>,
     selected_fields: Option<String>,
     #[serde(rename = "formatOptions.useInt64Timestamp")]
-    use_int64_timestamp: Option<bool>,
+    use_int64_timestamp: Option<Flag>,
     /// `INT64` is the same wish in its newer form.
     #[serde(rename = "formatOptions.timestampOutputFormat")]
     timestamp_output_format: Option<String>,
@@ -43,7 +43,10 @@ impl Page {
 
     /// How TIMESTAMP values are wanted.
     pub(super) fn timestamps(&self) -> ApiResult<Timestamps> {
-        Timestamps::wanted(self.use_int64_timestamp, self.timestamp_output_format.as_deref())
+        Timestamps::wanted(
+            self.use_int64_timestamp.map(bool::from),
+            self.timestamp_output_format.as_deref(),
+        )
     }
 }
 
