@@ -1,6 +1,6 @@
 -- The user that the replicator connects as, with what it needs and no more, and a table to look at.
 CREATE USER 'replicator'@'%' IDENTIFIED BY 'replicator';
-GRANT REPLICATION SLAVE, REPLICATION CLIENT, SELECT ON *.* TO 'replicator'@'%';
+GRANT REPLICATION SLAVE, REPLICATION CLIENT, XA_RECOVER_ADMIN, SELECT ON *.* TO 'replicator'@'%';
 CREATE DATABASE shop;
 CREATE TABLE shop.orders (
   id BIGINT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY,
