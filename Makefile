@@ -6,7 +6,7 @@ FEATURES := --features failpoints
 CACHE := $(or $(REPLICATOR_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/replicator)
 DENY_VERSION := 0.20.2
 
-.PHONY: test fmt lint docs deny servers unit peers build demo
+.PHONY: test fmt lint docs deny servers unit peers build bench demo
 
 test: fmt lint docs deny servers unit
 
@@ -42,6 +42,13 @@ peers:
 
 build:
 	$(CARGO) build --release
+
+# Throughput against mysqlbinlog, a decode-only loop and mysqldump, on a server of its own; writes benches/RESULTS.md.
+BENCH_ROWS ?= 600000
+BENCH_ROUNDS ?= 5
+bench:
+	scripts/fetch-mysql mysql >/dev/null
+	$(CARGO) bench --bench pipeline -- --rows $(BENCH_ROWS) --rounds $(BENCH_ROUNDS)
 
 # Everything on this machine: MySQL, replicator, a local BigQuery; a few minutes the first time.
 demo:
