@@ -31,6 +31,9 @@ pub enum PipelineError {
     /// Target tables that were made are not there.
     #[error("target tables are gone, and with them the rows that the checkpoint says are copied: {}", list(.0))]
     TargetGone(Vec<TableId>),
+    /// The copy ended, and these tables are parked.
+    #[error("tables are parked and not copied: {}", list(.0))]
+    NotCopied(Vec<TableId>),
     /// Nothing to copy.
     #[error("no table of the source matches the configured patterns")]
     NoTables,
@@ -54,6 +57,7 @@ impl Classify for PipelineError {
             | PipelineError::Gone(_)
             | PipelineError::NotEmpty(_)
             | PipelineError::TargetGone(_)
+            | PipelineError::NotCopied(_)
             | PipelineError::NoTables => Fault::Fatal,
         }
     }
@@ -72,6 +76,7 @@ impl Classify for PipelineError {
             PipelineError::TargetGone(_) => Some(
                 "if sink.bigquery names other targets than before, undo that; else restore them, or remove these tables from the checkpoint's list, so that they are copied anew".to_owned(),
             ),
+            PipelineError::NotCopied(_) => Some("the log says of each why it is parked, and the cure".to_owned()),
             PipelineError::NoTables => {
                 Some("correct sources[0].mysql.tables, or create the tables first".to_owned())
             }

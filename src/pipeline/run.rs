@@ -305,7 +305,7 @@ impl Running {
             self.position.clone(),
         );
         let mut copy = Some(task::spawn("snapshot", copy));
-        let mut outcome = Ok(());
+        let (mut outcome, mut all_copied) = (Ok(()), false);
         while outcome.is_ok() {
             let copied = async {
                 match copy.as_mut() {
@@ -322,19 +322,22 @@ impl Running {
                     let Some(task) = copy.take() else { continue };
                     outcome = task.join().await.map_err(PipelineError::from).flatten();
                     if self.plan.until_copied {
+                        all_copied = true;
                         break;
                     }
                 }
             }
         }
-        self.end(copy, outcome).await
+        self.end(copy, outcome, all_copied).await
     }
 
-    /// Stops the readers, then the keeper, and reports the first failure.
+    /// Stops the readers, then the keeper, and reports the first failure; with `all_copied`, also tables
+    /// that are not.
     async fn end(
         self,
         copy: Option<Task<Result<(), PipelineError>>>,
         mut outcome: Result<(), PipelineError>,
+        all_copied: bool,
     ) -> Result<(), PipelineError> {
         self.halt.cancel();
         let followed = self.follow.join().await.map_err(PipelineError::from).flatten();
@@ -350,12 +353,32 @@ impl Running {
             .await
             .map_err(PipelineError::from)
             .flatten()
-            .map(|_checkpoint| ());
+            .and_then(|checkpoint| {
+                if all_copied {
+                    not_copied(&checkpoint)
+                } else {
+                    Ok(())
+                }
+            });
         // The keeper's own failure is the cause of what the others then missed, and so is the follower's.
         match outcome {
             Err(PipelineError::Gone(_)) => kept.and(followed).and(outcome),
             outcome => kept.and(outcome).and(followed),
         }
+    }
+}
+
+/// Whether every table is copied.
+fn not_copied(checkpoint: &Checkpoint) -> Result<(), PipelineError> {
+    let rest = checkpoint
+        .tables
+        .iter()
+        .filter(|(_, state)| state.phase != Phase::Streaming);
+    let rest: Vec<TableId> = rest.map(|(table, _)| table.clone()).collect();
+    if rest.is_empty() {
+        Ok(())
+    } else {
+        Err(PipelineError::NotCopied(rest))
     }
 }
 
