@@ -86,8 +86,14 @@ impl Counter {
             .initial_stream_window_size(WINDOW)
             .initial_connection_window_size(WINDOW)
             .add_service(service);
+        // Answers go out at once, not after the other side's delayed acknowledgement.
+        let connections = TcpListenerStream::new(write).map(|accepted| {
+            let connection = accepted?;
+            connection.set_nodelay(true)?;
+            Ok::<_, std::io::Error>(connection)
+        });
         let write = task::spawn("write", async move {
-            if let Err(error) = server.serve_with_incoming(TcpListenerStream::new(write)).await {
+            if let Err(error) = server.serve_with_incoming(connections).await {
                 println!("Storage Write server ended: {error}");
             }
         });

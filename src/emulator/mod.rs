@@ -26,8 +26,9 @@ mod writer;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio_stream::wrappers::TcpListenerStream;
+use tokio_stream::{Stream, StreamExt};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 
@@ -176,7 +177,7 @@ pub async fn serve(options: Options) -> Result<Running, EmulatorError> {
             .initial_stream_window_size(8 * 1024 * 1024)
             .initial_connection_window_size(16 * 1024 * 1024)
             .add_service(service)
-            .serve_with_incoming_shutdown(TcpListenerStream::new(write), stopping.cancelled_owned())
+            .serve_with_incoming_shutdown(connections(write), stopping.cancelled_owned())
             .await
             .map_err(EmulatorError::Write)
     });
@@ -188,6 +189,16 @@ pub async fn serve(options: Options) -> Result<Running, EmulatorError> {
         write_server,
         engine,
         storage,
+    })
+}
+
+/// Connections that answer at once: without this, a small answer may wait 40 ms for the other side's
+/// delayed acknowledgement of the one before.
+fn connections(listener: TcpListener) -> impl Stream<Item = std::io::Result<TcpStream>> {
+    TcpListenerStream::new(listener).map(|accepted| {
+        let connection = accepted?;
+        connection.set_nodelay(true)?;
+        Ok(connection)
     })
 }
 
