@@ -22,9 +22,6 @@ const ROWS_FIELD: u32 = 1;
 /// Tag and length before a row in a block, at most.
 const ROW_OVERHEAD: usize = 6;
 
-/// Rows that a block makes room for before it knows its own, at most: growing moves what is there.
-const PRESIZED: usize = 32_768;
-
 /// The rows of one request.
 #[derive(Debug, Clone)]
 pub(super) struct Block {
@@ -108,19 +105,12 @@ impl BatchEncoder {
             .sum()
     }
 
-    /// Changes that are not encoded yet.
-    fn changes_left(&self) -> usize {
-        let pieces = self.batch.pieces.iter().skip(self.piece);
-        let all: usize = pieces.map(|piece| piece.changes.len()).sum();
-        all.saturating_sub(self.change)
-    }
-
     /// The next block; `None` at the batch's end.
     ///
     /// # Errors
     /// A row cannot be walked, written or fitted into a request; the batch is then of no further use.
     pub(super) fn next_block(&mut self) -> Result<Option<Block>, Error> {
-        let mut filling = Filling::with_room(self.changes_left().min(PRESIZED));
+        let mut filling = Filling::default();
         let target = Arc::clone(&self.target);
         while let Some(piece) = self.batch.pieces.get(self.piece) {
             self.prefix.clear();
@@ -259,13 +249,6 @@ impl Writer<'_> {
 }
 
 impl Filling {
-    fn with_room(rows: usize) -> Filling {
-        let mut filling = Filling::default();
-        filling.entries.reserve(rows);
-        filling.heads.reserve(rows);
-        filling
-    }
-
     fn add(
         &mut self,
         encoder: &RowEncoder,
