@@ -9,19 +9,17 @@ use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use bytes::Bytes;
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 use tonic::transport::Endpoint;
 
 use super::auth::{Tokens, address};
-use super::block::Block;
+use super::delivery::{Delivery, Destination};
 use super::error::Error;
-use super::plan::Target;
 use super::status::{Failure, Verdict};
 use super::wire::{AppendCodec, Frame};
 use crate::clock::Clock;
-use crate::event::TableId;
 use crate::failpoint;
 use crate::fault::{Classify, Fault, chain};
 use crate::proto::storage::append_rows_response::Response;
@@ -38,24 +36,6 @@ pub(super) const INBOX: usize = 64;
 
 /// Without any answer for so long the stream is taken for dead.
 const SILENCE: Duration = Duration::from_secs(300);
-
-/// A block on its way.
-#[derive(Debug)]
-pub(super) struct Delivery {
-    pub(super) target: Arc<Target>,
-    pub(super) block: Block,
-    /// Its share of the memory for rows in flight, given back when the delivery ends.
-    pub(super) room: OwnedSemaphorePermit,
-    pub(super) done: oneshot::Sender<Result<(), Error>>,
-}
-
-impl Delivery {
-    fn end(self, result: Result<(), Error>) {
-        drop(self.room);
-        // Who asked may be gone; the rows are in the table all the same.
-        let _unheard = self.done.send(result);
-    }
-}
 
 /// What all connections have in common.
 #[derive(Debug, Clone)]
@@ -128,8 +108,8 @@ struct Worker {
     slower: ExponentialBackoff,
     /// Nothing is sent before.
     pause: Option<Instant>,
-    /// Since when a table cannot be written.
-    troubles: HashMap<TableId, Instant>,
+    /// Since when a stream, by its name, cannot be written.
+    troubles: HashMap<String, Instant>,
 }
 
 /// How a stream ended.
@@ -147,8 +127,8 @@ enum Ended {
 /// The sending side of a stream.
 struct Outbound {
     frames: mpsc::Sender<Frame>,
-    /// The target that the last request named.
-    named: Option<Arc<Target>>,
+    /// The destination that the last request named.
+    named: Option<Arc<Destination>>,
 }
 
 impl Worker {
@@ -209,7 +189,7 @@ impl Worker {
     fn take_back(&mut self) {
         self.sent_bytes = 0;
         for sent in self.sent.drain(..) {
-            sent.delivery.target.meters.again();
+            sent.delivery.destination.meters.again();
             self.unsent.insert(sent.number, sent.delivery);
         }
     }
@@ -219,7 +199,7 @@ impl Worker {
         let Some(first) = self.unsent.first_key_value() else {
             return Ended::Renew;
         };
-        let name = first.1.target.stream.clone();
+        let name = first.1.destination.stream.clone();
         let (frames, outbound) = mpsc::channel(WINDOW);
         let mut out = Outbound { frames, named: None };
         // Some servers answer only once there is a request.
@@ -313,22 +293,24 @@ impl Worker {
             let Some((number, delivery)) = self.unsent.pop_first() else {
                 return;
             };
-            let target = &delivery.target;
-            let named = out.named.as_ref().is_some_and(|named| Arc::ptr_eq(named, target));
+            let destination = Arc::clone(&delivery.destination);
+            let named = out
+                .named
+                .as_ref()
+                .is_some_and(|named| Arc::ptr_eq(named, &destination));
             let frame = Frame {
-                stream: Bytes::copy_from_slice(target.stream.as_bytes()),
-                schema: (!named).then(|| target.schema.clone()),
+                stream: Bytes::copy_from_slice(destination.stream.as_bytes()),
+                schema: (!named).then(|| destination.schema.clone()),
                 rows: delivery.block.body.clone(),
                 trace_id: self.link.trace_id.clone(),
             };
             let bytes = frame.len();
-            let target = Arc::clone(target);
             if out.frames.try_send(frame).is_err() {
                 // The stream is ending; its end is about to be read.
                 self.unsent.insert(number, delivery);
                 return;
             }
-            out.named = Some(target);
+            out.named = Some(destination);
             self.sent_bytes += bytes;
             self.sent.push_back(Sent {
                 number,
@@ -348,8 +330,8 @@ impl Worker {
         };
         self.sent_bytes = self.sent_bytes.saturating_sub(sent.bytes);
         if !answer.row_errors.is_empty() {
-            let error = row_refused(&sent.delivery, &answer.row_errors);
-            self.end(sent.delivery, Err(error));
+            self.settled();
+            rows_refused(sent.delivery, answer.row_errors);
             return None;
         }
         match answer.response {
@@ -357,12 +339,13 @@ impl Worker {
                 let took = self.link.clock.now().saturating_duration_since(sent.at);
                 let block = &sent.delivery.block;
                 let count = |len: usize| u64::try_from(len).unwrap_or(u64::MAX);
-                let meters = &sent.delivery.target.meters;
+                let meters = &sent.delivery.destination.meters;
                 meters.acknowledged(count(block.origins.len()), count(block.body.len()), took);
                 self.delays = delays();
                 self.slower = slower();
-                self.troubles.remove(&sent.delivery.target.layout.table);
-                self.end(sent.delivery, Ok(()));
+                self.troubles.remove(&sent.delivery.destination.stream);
+                self.settled();
+                sent.delivery.appended();
                 None
             }
             Some(Response::Error(status)) => {
@@ -377,55 +360,54 @@ impl Worker {
         }
     }
 
-    fn end(&mut self, delivery: Delivery, result: Result<(), Error>) {
+    /// One delivery less that has to be sent alone.
+    fn settled(&mut self) {
         self.alone = self.alone.saturating_sub(1);
-        delivery.end(result);
     }
 
-    /// Ends a delivery and those of its table that wait behind it.
-    fn give_up(&mut self, delivery: Delivery, error: impl Fn(&Target) -> Error) {
-        let target = Arc::clone(&delivery.target);
-        let table = &target.layout.table;
-        self.end(delivery, Err(error(&target)));
+    /// Ends a delivery and those to the same stream that wait behind it.
+    fn give_up(&mut self, delivery: Delivery, error: impl Fn(&Destination) -> Error) {
+        let destination = Arc::clone(&delivery.destination);
         let behind = self
             .unsent
-            .extract_if(.., |_, waiting| waiting.target.layout.table == *table)
-            .map(|(_, waiting)| waiting);
-        for waiting in behind.collect::<Vec<_>>() {
-            self.end(waiting, Err(error(&target)));
+            .extract_if(.., |_, waiting| waiting.destination.stream == destination.stream)
+            .map(|(_, waiting)| waiting)
+            .collect::<Vec<_>>();
+        for given_up in std::iter::once(delivery).chain(behind) {
+            self.settled();
+            let error = error(&given_up.destination);
+            given_up.failed(error);
         }
     }
 
     /// A request that was answered with an error; says whether it needs a new stream.
     fn refused(&mut self, number: u64, delivery: Delivery, failure: &Failure) -> Option<Ended> {
         let now = self.link.clock.now();
-        tracing::warn!(table = %delivery.target.layout.table, error = %failure, "append failed");
+        tracing::warn!(table = %delivery.destination.table, error = %failure, "append failed");
         match failure.verdict() {
             Verdict::Again => self.pause(),
             Verdict::Slower(asked) => self.pause_longer(asked),
             Verdict::Within(limit, lasting) => {
-                let table = delivery.target.layout.table.clone();
-                let since = *self.troubles.entry(table).or_insert(now);
+                let stream = delivery.destination.stream.clone();
+                let since = *self.troubles.entry(stream).or_insert(now);
                 let waited = now.saturating_duration_since(since);
                 if waited >= limit {
-                    self.give_up(delivery, |target| lasting.error(target, failure, waited));
+                    self.give_up(delivery, |destination| {
+                        lasting.error(destination, failure, waited)
+                    });
                     return None;
                 }
-                delivery.target.meters.again();
+                delivery.destination.meters.again();
                 self.unsent.insert(number, delivery);
                 return Some(Ended::Renew);
             }
             Verdict::Never => {
-                let error = Error::Refused {
-                    table: delivery.target.layout.table.clone(),
-                    target: delivery.target.place.to_string(),
-                    status: failure.to_string(),
-                };
-                self.end(delivery, Err(error));
+                self.settled();
+                delivery.refused(failure.to_string());
                 return None;
             }
         }
-        delivery.target.meters.again();
+        delivery.destination.meters.again();
         self.unsent.insert(number, delivery);
         None
     }
@@ -468,24 +450,18 @@ impl Worker {
     }
 }
 
-fn row_refused(delivery: &Delivery, errors: &[RowError]) -> Error {
-    let table = delivery.target.layout.table.clone();
-    let named = errors.iter().find_map(|error| {
-        let index = usize::try_from(error.index).ok()?;
-        Some((*delivery.block.origins.get(index)?, error.message.clone()))
-    });
-    match named {
-        Some((at, message)) => Error::RowRefused {
-            table,
-            at,
-            message,
-            others: errors.len().saturating_sub(1),
-        },
-        None => Error::Refused {
-            table,
-            target: delivery.target.place.to_string(),
-            status: "row errors for rows that were not sent".to_owned(),
-        },
+/// Hands a block back with the rows that the server named.
+fn rows_refused(delivery: Delivery, errors: Vec<RowError>) {
+    let rows = delivery.block.origins.len();
+    let named: Vec<(usize, String)> = errors
+        .into_iter()
+        .filter_map(|error| Some((usize::try_from(error.index).ok()?, error.message)))
+        .filter(|(index, _)| *index < rows)
+        .collect();
+    if named.is_empty() {
+        delivery.refused("row errors for rows that were not sent".to_owned());
+    } else {
+        delivery.rows(named);
     }
 }
 

@@ -219,7 +219,7 @@ impl Writer<'_> {
             committed_micros: self.piece.committed_micros,
         };
         let encoded = self.encoder.encode(self.target, row).map_err(failed)?;
-        let limit = wire::row_limit(self.target).saturating_sub(ROW_OVERHEAD);
+        let limit = wire::row_limit(&self.target.destination).saturating_sub(ROW_OVERHEAD);
         let bytes = self.encoder.row.len();
         let (altered, refused) = match encoded {
             Encoded::Refused(source) => (Altered::default(), Some(failed(source))),
@@ -308,7 +308,7 @@ impl Filling {
             if let Some(refused) = entry.refused {
                 return Err(*refused);
             }
-            target.meters.altered(entry.altered);
+            target.destination.meters.altered(entry.altered);
             ranges.push(entry.body);
             origins.push(entry.at);
         }

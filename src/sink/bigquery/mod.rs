@@ -2,8 +2,8 @@
 //!
 //! Order of reading: `types` (which type a column becomes), `name`, `plan` (a table's target),
 //! `encode` with `numeric`, `text`, `json` (a row to bytes), `block` (a batch to requests), `wire` (a
-//! request to bytes), `append` (one connection) with `status` (what an answer means), `pool`
-//! (which connection), `tables` with `rest` and `query` (target tables), `auth`, `meters`.
+//! request to bytes), `delivery` (what is sent and how it ends), `append` (one connection) with `status`
+//! (what an answer means), `pool` (which connection), `tables` with `rest` and `query` (target tables), `auth`, `meters`.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,6 +22,7 @@ use crate::task;
 mod append;
 mod auth;
 mod block;
+mod delivery;
 mod descriptor;
 mod encode;
 mod error;
@@ -43,9 +44,10 @@ mod wire;
 
 pub use error::{Error, RowAt, Waited};
 
-use append::{Delivery, Link};
+use append::Link;
 use auth::Tokens;
 use block::{BatchEncoder, Block};
+use delivery::{Delivery, Destination, Outcome};
 use plan::{Place, Target};
 use pool::Pool;
 use query::Jobs;
@@ -165,20 +167,17 @@ impl BigQuery {
             let (done, answer) = oneshot::channel();
             answers.push(answer);
             let delivery = Delivery {
-                target: Arc::clone(&target),
+                destination: Arc::clone(&target.destination),
                 block,
                 room,
                 done,
             };
-            self.pool.send(&target.layout.table, delivery).await?;
+            self.pool.send(delivery).await?;
         }
         Ok(Box::pin(async move {
             for answer in answers {
-                match answer.await {
-                    Ok(Ok(())) => {}
-                    Ok(Err(error)) => return Err(error.into()),
-                    Err(_) => return Err(Error::Stopped.into()),
-                }
+                let outcome = answer.await.map_err(|_| Error::Stopped)?;
+                proven(&target.destination, outcome)?;
             }
             Ok(Durable::proven(rows, bytes))
         }))
@@ -208,6 +207,40 @@ impl BigQuery {
         let wanted = u32::try_from(bytes - held).unwrap_or(u32::MAX);
         if let Ok(more) = Arc::clone(&self.room).try_acquire_many_owned(wanted) {
             room.merge(more);
+        }
+    }
+}
+
+/// Nothing but the acknowledgement of every row of a request is a proof.
+fn proven(destination: &Destination, outcome: Outcome) -> Result<(), Error> {
+    let refused = |status: String| Error::Refused {
+        table: destination.table.clone(),
+        target: destination.place.to_string(),
+        status,
+    };
+    match outcome {
+        Outcome::Appended => Ok(()),
+        Outcome::Failed(error) => Err(error),
+        Outcome::Refused { block, room, status } => {
+            drop(room);
+            let rows = block.origins.len();
+            Err(refused(format!("{status} (a request of {rows} rows)")))
+        }
+        Outcome::Rows { block, room, errors } => {
+            drop(room);
+            let others = errors.len().saturating_sub(1);
+            let named = errors
+                .into_iter()
+                .find_map(|(index, message)| Some((*block.origins.get(index)?, message)));
+            let Some((at, message)) = named else {
+                return Err(refused("row errors for rows that were not sent".to_owned()));
+            };
+            Err(Error::RowRefused {
+                table: destination.table.clone(),
+                at,
+                message,
+                others,
+            })
         }
     }
 }

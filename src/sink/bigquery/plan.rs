@@ -1,13 +1,10 @@
-//! What is known about a table before its first row: target names, a wire form for each column, the
-//! writer schema's bytes and the table's meters. Made once for each layout.
+//! What is known about a table before its first row: target names, a wire form for each column, and
+//! the destination with the writer schema's bytes. Made once for each layout.
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-use prost::Message;
-
+use super::delivery::{Destination, Mode};
 use super::error::Error;
-use super::meters::TableMeters;
 use super::types::{Form, TargetType};
 use super::{descriptor, name};
 use crate::event::{ColumnName, TableLayout};
@@ -74,21 +71,15 @@ pub(super) struct Target {
     /// The layout that rows have.
     pub(super) layout: Arc<TableLayout>,
     /// Where they go.
-    pub(super) place: Place,
+    pub(super) destination: Arc<Destination>,
     /// Columns in the order of the row images.
     pub(super) columns: Vec<PlannedColumn>,
     /// Target names of the key columns, in key order.
     pub(super) key: Vec<String>,
-    /// The default write stream's name.
-    pub(super) stream: String,
-    /// The writer schema, a serialized `ProtoSchema`.
-    pub(super) schema: Bytes,
     /// Field numbers of what follows the columns.
     pub(super) commit_time_field: u32,
     pub(super) change_type_field: u32,
     pub(super) sequence_field: u32,
-    /// The table's meters.
-    pub(super) meters: TableMeters,
 }
 
 impl Target {
@@ -133,14 +124,16 @@ impl Target {
             .collect();
         let last = u32::try_from(columns.len()).unwrap_or(u32::MAX);
         Ok(Target {
-            stream: place.stream(),
-            schema: schema(&descriptor(&columns)),
-            meters: TableMeters::of(table),
+            destination: Arc::new(Destination::new(
+                table.clone(),
+                place,
+                Mode::Cdc,
+                descriptor(&columns),
+            )),
             commit_time_field: last + 1,
             change_type_field: last + 2,
             sequence_field: last + 3,
             layout,
-            place,
             columns,
             key,
         })
@@ -176,11 +169,4 @@ fn descriptor(columns: &[PlannedColumn]) -> DescriptorProto {
         .iter()
         .map(|column| (column.target.as_str(), column.form.wire()));
     descriptor::of(planned.chain([(COMMIT_TIME, Form::Timestamp.wire())]))
-}
-
-fn schema(descriptor: &DescriptorProto) -> Bytes {
-    let schema = crate::proto::storage::ProtoSchema {
-        proto_descriptor: Some(descriptor.clone()),
-    };
-    schema.encode_to_vec().into()
 }

@@ -1,31 +1,33 @@
-//! Which connection a table's rows go through. A table keeps its connection; up to a number of tables
-//! each has its own, beyond it they share (<https://cloud.google.com/bigquery/docs/write-api-best-practices>:
-//! multiplexing pays above about 20 connections).
+//! Which connection a table's rows go through. Changes and plain rows never share one. A table keeps its
+//! connection; up to a number of tables each has its own, beyond it they share
+//! (<https://cloud.google.com/bigquery/docs/write-api-best-practices>: multiplexing pays above about 20 connections).
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use tokio::sync::mpsc;
 
-use super::append::{self, Delivery, INBOX, Link};
+use super::append::{self, INBOX, Link};
+use super::delivery::{Delivery, Mode};
 use super::error::Error;
-use crate::event::TableId;
 use crate::task::{self, Task};
 
-/// Connections at most.
+/// Connections of a mode at most.
 const CONNECTIONS: usize = 20;
 
 /// The connections.
 #[derive(Debug)]
 pub(super) struct Pool {
     link: Link,
-    state: Mutex<State>,
+    modes: Mutex<HashMap<Mode, Connections>>,
 }
 
+/// The connections of one mode.
 #[derive(Debug, Default)]
-struct State {
-    connections: Vec<Connection>,
-    of: HashMap<TableId, usize>,
+struct Connections {
+    all: Vec<Connection>,
+    /// Which of them a stream, by its name, goes through.
+    of: HashMap<String, usize>,
 }
 
 #[derive(Debug)]
@@ -39,7 +41,7 @@ impl Pool {
     pub(super) fn new(link: Link) -> Pool {
         Pool {
             link,
-            state: Mutex::new(State::default()),
+            modes: Mutex::default(),
         }
     }
 
@@ -47,22 +49,24 @@ impl Pool {
     ///
     /// # Errors
     /// [`Error::Stopped`] if the connection's task died.
-    pub(super) async fn send(&self, table: &TableId, delivery: Delivery) -> Result<(), Error> {
-        let inbox = self.inbox(table)?;
+    pub(super) async fn send(&self, delivery: Delivery) -> Result<(), Error> {
+        let inbox = self.inbox(&delivery)?;
         inbox.send(delivery).await.map_err(|_| Error::Stopped)
     }
 
-    fn inbox(&self, table: &TableId) -> Result<mpsc::Sender<Delivery>, Error> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let index = match state.of.get(table) {
+    fn inbox(&self, delivery: &Delivery) -> Result<mpsc::Sender<Delivery>, Error> {
+        let destination = &delivery.destination;
+        let mut modes = self.modes.lock().unwrap_or_else(PoisonError::into_inner);
+        let connections = modes.entry(destination.mode).or_default();
+        let index = match connections.of.get(&destination.stream) {
             Some(index) => *index,
             None => {
-                let index = self.assign(&mut state.connections);
-                state.of.insert(table.clone(), index);
+                let index = self.assign(&mut connections.all);
+                connections.of.insert(destination.stream.clone(), index);
                 index
             }
         };
-        let connection = state.connections.get(index).ok_or(Error::Stopped)?;
+        let connection = connections.all.get(index).ok_or(Error::Stopped)?;
         Ok(connection.inbox.clone())
     }
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 use prost::Message;
 use tonic::Code;
 
+use super::delivery::Destination;
 use super::error::{Error, Waited};
-use super::plan::Target;
 use crate::proto::rpc;
 use crate::proto::storage::StorageError;
 use crate::proto::storage::storage_error::StorageErrorCode;
@@ -132,15 +132,15 @@ impl Failure {
 
 impl Lasting {
     /// The error of a failure that did not pass.
-    pub(super) fn error(self, target: &Target, failure: &Failure, waited: Duration) -> Error {
-        let (place, status) = (target.place.to_string(), failure.to_string());
+    pub(super) fn error(self, destination: &Destination, failure: &Failure, waited: Duration) -> Error {
+        let (place, status) = (destination.place.to_string(), failure.to_string());
         match self {
             Lasting::Forbidden => Error::Forbidden {
                 target: place,
                 status,
             },
             Lasting::Unavailable => Error::Unavailable {
-                table: target.layout.table.clone(),
+                table: destination.table.clone(),
                 target: place,
                 status,
                 waited: Waited(waited),

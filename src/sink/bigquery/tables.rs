@@ -80,7 +80,7 @@ impl Tables {
     /// # Errors
     /// [`Error::Misfit`], or what the calls failed with.
     pub(super) async fn inspect(&self, target: &Target) -> Result<Prepared, Error> {
-        match self.find(&target.place).await? {
+        match self.find(&target.destination.place).await? {
             None => Ok(Prepared::Absent),
             Some(found) => self.examine(target, &found).await,
         }
@@ -91,13 +91,13 @@ impl Tables {
     /// # Errors
     /// [`Error::Misfit`], or what the calls failed with.
     pub(super) async fn prepare(&self, target: &Target) -> Result<Prepared, Error> {
-        if let Some(found) = self.find(&target.place).await? {
+        if let Some(found) = self.find(&target.destination.place).await? {
             return self.examine(target, &found).await;
         }
-        self.ensure_dataset(&target.place).await?;
+        self.ensure_dataset(&target.destination.place).await?;
         if !self.create(target).await? {
             // Somebody else was faster.
-            if let Some(found) = self.find(&target.place).await? {
+            if let Some(found) = self.find(&target.destination.place).await? {
                 return self.examine(target, &found).await;
             }
         }
@@ -124,11 +124,11 @@ impl Tables {
         if !problems.is_empty() {
             return Err(Error::Misfit {
                 table: target.layout.table.clone(),
-                target: target.place.to_string(),
+                target: target.destination.place.to_string(),
                 problems,
             });
         }
-        let sql = format!("SELECT 1 FROM `{}` LIMIT 1", target.place);
+        let sql = format!("SELECT 1 FROM `{}` LIMIT 1", target.destination.place);
         Ok(match self.jobs.has_row(&self.rest, &sql).await? {
             Rows::None => Prepared::Empty,
             Rows::Some | Rows::TooDear => Prepared::NotEmpty,
@@ -163,7 +163,7 @@ impl Tables {
 
     /// Creates the table; `false` if it was there already.
     async fn create(&self, target: &Target) -> Result<bool, Error> {
-        let Place { project, dataset, .. } = &target.place;
+        let Place { project, dataset, .. } = &target.destination.place;
         let body = self.resource(target);
         let call = Call::post(format!("projects/{project}/datasets/{dataset}/tables"), body);
         let began = self.rest.clock().now();
@@ -177,7 +177,7 @@ impl Tables {
             // A data set that was made a moment ago may not be known everywhere.
             let late = self.rest.clock().now().saturating_duration_since(began) > SPREADING;
             if late || refusal.status != StatusCode::NOT_FOUND {
-                return Err(refused(&target.place, refusal));
+                return Err(refused(&target.destination.place, refusal));
             }
             self.rest.clock().sleep(waits.next().unwrap_or(SPREADING)).await;
         }
@@ -202,9 +202,9 @@ impl Tables {
         let clustering: Vec<&String> = target.key.iter().take(MAX_CLUSTERING).collect();
         let mut body = json!({
             "tableReference": {
-                "projectId": target.place.project,
-                "datasetId": target.place.dataset,
-                "tableId": target.place.table,
+                "projectId": target.destination.place.project,
+                "datasetId": target.destination.place.dataset,
+                "tableId": target.destination.place.table,
             },
             "description": format!("replicated from {}", target.layout.table),
             "schema": { "fields": fields },
@@ -235,7 +235,7 @@ impl Tables {
                 Verdict::Never => (Duration::ZERO, Lasting::Unavailable),
             };
             if waited >= limit {
-                return Err(lasting.error(target, &failure, waited));
+                return Err(lasting.error(&target.destination, &failure, waited));
             }
             self.rest.clock().sleep(waits.next().unwrap_or(SPREADING)).await;
         }
@@ -244,12 +244,12 @@ impl Tables {
     async fn stream_known(&self, target: &Target) -> Result<Option<Failure>, Error> {
         let mut client = BigQueryWriteClient::new(self.endpoint.connect_lazy());
         let mut request = tonic::Request::new(GetWriteStreamRequest {
-            name: target.stream.clone(),
+            name: target.destination.stream.clone(),
             view: WriteStreamView::Full.into(),
         });
         request.set_timeout(Duration::from_secs(30));
         let bearer = self.tokens.bearer().await?;
-        address(request.metadata_mut(), "name", &target.stream, bearer);
+        address(request.metadata_mut(), "name", &target.destination.stream, bearer);
         match client.get_write_stream(request).await {
             Ok(_) => Ok(None),
             // Only Google is sure to have this call; without it the first append finds out.
@@ -285,7 +285,7 @@ fn interval(duration: Duration) -> String {
 
 /// What of an existing table does not fit, each with its cure.
 fn misfits(target: &Target, found: &Found) -> Vec<String> {
-    let place = &target.place;
+    let place = &target.destination.place;
     let mut problems = Vec::new();
     for (name, kind, key, _) in target.fields() {
         let field = found

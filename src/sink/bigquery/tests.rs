@@ -289,7 +289,7 @@ async fn a_batch_of_many_requests_is_durable_once_all_are_acknowledged() {
 
 #[tokio::test]
 async fn no_proof_comes_of_a_refused_request() {
-    let ends = ends(Vec::new(), vec![Step::Take, Step::RowErrors(0)]).await;
+    let ends = ends(Vec::new(), vec![Step::Take, Step::RowErrors(vec![1, 0])]).await;
     let text = "x".repeat(5_000_000);
     let pending = ends
         .passing(ends.sink.write(batch(&[(1, &text), (2, &text), (3, &text)])))
@@ -297,7 +297,9 @@ async fn no_proof_comes_of_a_refused_request() {
         .unwrap();
     let error = ends.passing(pending).await.unwrap_err();
     assert_eq!(error.fault(), Fault::Table(TableId::new("shop", "orders")));
-    assert!(error.to_string().contains("000002:16"), "{error}");
+    let text = error.to_string();
+    assert!(text.contains("byte 2 of its rows: field v is bad"), "{text}");
+    assert!(text.contains("000002:16"), "{text}");
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use tonic::Status;
 use tonic::codec::{Codec, EncodeBuf, Encoder};
 use tonic_prost::ProstDecoder;
 
-use super::plan::Target;
+use super::delivery::Destination;
 use crate::proto::storage::AppendRowsResponse;
 
 /// What a request is filled up to.
@@ -27,9 +27,9 @@ const TRACE_ID: u32 = 6;
 const WRITER_SCHEMA: u32 = 1;
 const ROWS: u32 = 2;
 
-/// The longest that the rows of one request to this table may be, tags and lengths included.
-pub(super) fn row_limit(target: &Target) -> usize {
-    HARD_BYTES.saturating_sub(FRAMING + target.stream.len() + target.schema.len())
+/// The longest that the rows of one request may be, tags and lengths included.
+pub(super) fn row_limit(destination: &Destination) -> usize {
+    HARD_BYTES.saturating_sub(FRAMING + destination.stream.len() + destination.schema.len())
 }
 
 /// A request.

@@ -1,14 +1,17 @@
 use std::sync::Mutex;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 use tonic::Code;
 
-use super::super::block::BatchEncoder;
+use super::super::block::{BatchEncoder, Block};
+use super::super::delivery::{Mode, Outcome};
 use super::super::fixture::server::{Server, Step};
 use super::super::fixture::{column, inserts, layout, plain, target};
+use super::super::plan::Target;
 use super::super::pool::Pool;
 use super::*;
 use crate::event::{ColumnType, TableId, TableLayout};
+use crate::proto::descriptor::DescriptorProto;
 use crate::sink::Batch;
 
 /// A pool whose clock runs while something waits for it, so that minutes of patience pass at once.
@@ -34,13 +37,8 @@ impl Client {
         }
     }
 
-    /// Sends one block whose only row has this key.
-    async fn send(&self, layout: &Arc<TableLayout>, key: i64) -> oneshot::Receiver<Result<(), Error>> {
-        let piece = inserts(layout, 16, &[(key, "v"), (key + 1_000_000, "v")]);
-        let batch = Batch {
-            layout: Arc::clone(layout),
-            pieces: vec![piece],
-        };
+    /// Sends one block whose first row has this key.
+    async fn send(&self, layout: &Arc<TableLayout>, key: i64) -> oneshot::Receiver<Outcome> {
         let target = Arc::clone(
             self.targets
                 .lock()
@@ -48,33 +46,30 @@ impl Client {
                 .entry(layout.table.clone())
                 .or_insert_with(|| target(Arc::clone(layout))),
         );
-        let block = BatchEncoder::new(Arc::clone(&target), batch)
-            .next_block()
-            .unwrap()
-            .unwrap();
+        let destination = Arc::clone(&target.destination);
+        self.deliver(destination, block(&target, key)).await
+    }
+
+    async fn deliver(&self, destination: Arc<Destination>, block: Block) -> oneshot::Receiver<Outcome> {
         let room = Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap();
         let (done, answer) = oneshot::channel();
         let delivery = Delivery {
-            target,
+            destination,
             block,
             room,
             done,
         };
-        self.pool.send(&layout.table, delivery).await.unwrap();
+        self.pool.send(delivery).await.unwrap();
         answer
     }
 
     /// Waits for an answer and turns the clock meanwhile, `step` a time.
-    async fn answer(
-        &self,
-        mut answer: oneshot::Receiver<Result<(), Error>>,
-        step: Duration,
-    ) -> Result<(), Error> {
+    async fn answer(&self, mut answer: oneshot::Receiver<Outcome>, step: Duration) -> Outcome {
         let real = Clock::real();
         let deadline = real.now() + Duration::from_secs(20);
         loop {
             match answer.try_recv() {
-                Ok(result) => return result,
+                Ok(outcome) => return outcome,
                 Err(oneshot::error::TryRecvError::Closed) => panic!("the connection's task ended"),
                 Err(oneshot::error::TryRecvError::Empty) => {}
             }
@@ -85,10 +80,22 @@ impl Client {
     }
 }
 
+/// Two rows, the first of which has this key.
+fn block(target: &Arc<Target>, key: i64) -> Block {
+    let layout = Arc::clone(&target.layout);
+    let piece = inserts(&layout, 16, &[(key, "v"), (key + 1_000_000, "v")]);
+    let batch = Batch {
+        layout,
+        pieces: vec![piece],
+    };
+    let mut encoder = BatchEncoder::new(Arc::clone(target), batch);
+    encoder.next_block().unwrap().unwrap()
+}
+
 /// Far below every limit of patience in all, far above every pause.
 const STEP: Duration = Duration::from_millis(100);
 
-async fn run_keys(steps: Vec<Step>, keys: std::ops::Range<i64>) -> (Server, Vec<Result<(), Error>>) {
+async fn run_keys(steps: Vec<Step>, keys: std::ops::Range<i64>) -> (Server, Vec<Outcome>) {
     let server = Server::scripted(steps);
     let (url, _task) = server.start().await;
     let client = Client::new(&url);
@@ -96,23 +103,30 @@ async fn run_keys(steps: Vec<Step>, keys: std::ops::Range<i64>) -> (Server, Vec<
     for key in keys {
         answers.push(client.send(&plain(), key).await);
     }
-    let mut results = Vec::new();
+    let mut outcomes = Vec::new();
     for answer in answers {
-        results.push(client.answer(answer, STEP).await);
+        outcomes.push(client.answer(answer, STEP).await);
     }
-    (server, results)
+    (server, outcomes)
 }
 
-fn all_ok(results: &[Result<(), Error>]) {
-    for result in results {
-        assert!(result.is_ok(), "{result:?}");
+fn all_appended(outcomes: &[Outcome]) {
+    for outcome in outcomes {
+        assert!(matches!(outcome, Outcome::Appended), "{outcome:?}");
+    }
+}
+
+fn failed(outcome: Outcome) -> Error {
+    match outcome {
+        Outcome::Failed(error) => error,
+        Outcome::Appended | Outcome::Rows { .. } | Outcome::Refused { .. } => panic!("{outcome:?}"),
     }
 }
 
 #[tokio::test]
 async fn requests_do_not_wait_for_each_others_answers() {
-    let (server, results) = run_keys(vec![Step::TakeAfter(8)], 0..8).await;
-    all_ok(&results);
+    let (server, outcomes) = run_keys(vec![Step::TakeAfter(8)], 0..8).await;
+    all_appended(&outcomes);
     assert_eq!(server.keys(), (0..8).collect::<Vec<_>>());
     let seen = server.seen();
     assert_eq!(seen.streams.len(), 1);
@@ -135,8 +149,8 @@ async fn what_is_unanswered_when_the_stream_ends_is_sent_again_in_order() {
         Step::TakeAndDrop,
     ] {
         let steps = vec![Step::Take, Step::Take, step.clone()];
-        let (server, results) = run_keys(steps, 0..6).await;
-        all_ok(&results);
+        let (server, outcomes) = run_keys(steps, 0..6).await;
+        all_appended(&outcomes);
         let keys = server.keys();
         let again = keys.len() - 4;
         assert_eq!(&keys[..2], [0, 1]);
@@ -154,8 +168,8 @@ async fn many_ends_lose_nothing() {
         2 => Step::Refuse(Code::Internal),
         _ => Step::TakeAndDrop,
     });
-    let (server, results) = run_keys(steps.collect(), 0..30).await;
-    all_ok(&results);
+    let (server, outcomes) = run_keys(steps.collect(), 0..30).await;
+    all_appended(&outcomes);
     let mut keys = server.keys();
     keys.sort_unstable();
     keys.dedup();
@@ -169,8 +183,8 @@ async fn exhausted_resources_are_waited_out_on_the_same_stream() {
         Step::Refuse(Code::ResourceExhausted),
         Step::Refuse(Code::Internal),
     ];
-    let (server, results) = run_keys(steps, 0..1).await;
-    all_ok(&results);
+    let (server, outcomes) = run_keys(steps, 0..1).await;
+    all_appended(&outcomes);
     assert_eq!(server.keys(), [0]);
     let seen = server.seen();
     assert_eq!(seen.streams.len(), 1);
@@ -180,34 +194,44 @@ async fn exhausted_resources_are_waited_out_on_the_same_stream() {
 
 #[tokio::test]
 async fn an_answer_without_a_result_acknowledges_nothing() {
-    let (server, results) = run_keys(vec![Step::NoWord], 0..1).await;
-    all_ok(&results);
+    let (server, outcomes) = run_keys(vec![Step::NoWord], 0..1).await;
+    all_appended(&outcomes);
     assert_eq!(server.keys(), [0]);
     assert_eq!(server.seen().streams.len(), 2);
 }
 
 #[tokio::test]
-async fn a_bad_row_is_named_by_its_place_in_the_log() {
-    let (server, results) = run_keys(vec![Step::RowErrors(1)], 0..1).await;
+async fn a_block_with_bad_rows_comes_back_with_all_that_the_server_named() {
+    let steps = vec![Step::RowErrors(vec![1, 0, -1, 2])];
+    let (server, mut outcomes) = run_keys(steps, 7..8).await;
     assert!(server.keys().is_empty());
-    let Err(error) = &results[0] else { panic!() };
-    let Error::RowRefused {
-        table, at, message, ..
-    } = error
-    else {
-        panic!("{error:?}");
+    let Some(Outcome::Rows { block, errors, .. }) = outcomes.pop() else {
+        panic!("{outcomes:?}");
     };
-    assert_eq!(table.to_string(), "shop.orders");
-    assert_eq!((at.txn.coord.offset, at.ordinal.0), (16, 2));
-    assert_eq!(message, "field v is bad");
-    assert_eq!(error.fault(), Fault::Table(TableId::new("shop", "orders")));
+    let message = "field v is bad".to_owned();
+    assert_eq!(errors, [(1, message.clone()), (0, message)]);
+    assert_eq!(block.origins.len(), 2);
+    assert_eq!(server.seen().streams.len(), 1);
 }
 
 #[tokio::test]
 async fn row_errors_that_name_no_row_still_refuse_the_request() {
     for index in [-1, 2] {
-        let (_, results) = run_keys(vec![Step::RowErrors(index)], 0..1).await;
-        assert!(matches!(results[0], Err(Error::Refused { .. })), "{results:?}");
+        let (_, outcomes) = run_keys(vec![Step::RowErrors(vec![index])], 0..1).await;
+        assert!(matches!(outcomes[0], Outcome::Refused { .. }), "{outcomes:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_is_refused_as_a_whole_comes_back() {
+    for code in [Code::InvalidArgument, Code::FailedPrecondition] {
+        let (server, outcomes) = run_keys(vec![Step::Refuse(code)], 0..2).await;
+        let Outcome::Refused { block, status, .. } = &outcomes[0] else {
+            panic!("{outcomes:?}");
+        };
+        assert_eq!((block.origins.len(), status.contains("scripted")), (2, true));
+        assert!(matches!(outcomes[1], Outcome::Appended));
+        assert_eq!(server.seen().streams.len(), 1);
     }
 }
 
@@ -219,10 +243,12 @@ async fn a_request_that_ends_the_stream_is_found_among_its_neighbours() {
         Step::End(Code::InvalidArgument),
         Step::End(Code::InvalidArgument),
     ];
-    let (server, results) = run_keys(steps, 0..5).await;
-    let failed: Vec<usize> = (0..5).filter(|index| results[*index].is_err()).collect();
+    let (server, outcomes) = run_keys(steps, 0..5).await;
+    let failed: Vec<usize> = (0..5)
+        .filter(|index| !matches!(outcomes[*index], Outcome::Appended))
+        .collect();
     assert_eq!(failed, [1]);
-    assert!(matches!(results[1], Err(Error::Refused { .. })));
+    assert!(matches!(outcomes[1], Outcome::Refused { .. }));
     assert_eq!(server.keys(), [0, 2, 3, 4]);
 }
 
@@ -233,8 +259,8 @@ async fn a_missing_table_is_waited_for_and_then_given_up() {
         Step::End(Code::NotFound),
         Step::Take,
     ];
-    let (server, results) = run_keys(steps, 0..1).await;
-    all_ok(&results);
+    let (server, outcomes) = run_keys(steps, 0..1).await;
+    all_appended(&outcomes);
     assert_eq!(server.seen().streams.len(), 3);
 
     let server = Server::scripted(vec![Step::End(Code::NotFound); 10_000]);
@@ -245,7 +271,7 @@ async fn a_missing_table_is_waited_for_and_then_given_up() {
         answers.push(client.send(&plain(), key).await);
     }
     for answer in answers {
-        let error = client.answer(answer, Duration::from_secs(1)).await.unwrap_err();
+        let error = failed(client.answer(answer, Duration::from_secs(1)).await);
         assert!(matches!(error, Error::Unavailable { .. }), "{error:?}");
     }
     assert!(server.seen().streams.len() > 5);
@@ -260,7 +286,7 @@ async fn a_lasting_lack_of_permission_stops_the_process() {
     let (url, _task) = server.start().await;
     let client = Client::new(&url);
     let answer = client.send(&plain(), 1).await;
-    let error = client.answer(answer, Duration::from_secs(1)).await.unwrap_err();
+    let error = failed(client.answer(answer, Duration::from_secs(1)).await);
     assert_eq!(error.fault(), Fault::Fatal);
     assert!(error.hint().unwrap().contains("roles/bigquery.dataEditor"));
 }
@@ -271,7 +297,7 @@ async fn a_server_that_says_nothing_is_left() {
     let (url, _task) = server.start().await;
     let client = Client::new(&url);
     let answer = client.send(&plain(), 1).await;
-    assert!(client.answer(answer, Duration::from_secs(10)).await.is_ok());
+    all_appended(&[client.answer(answer, Duration::from_secs(10)).await]);
     assert!(server.seen().streams.len() > 1);
 }
 
@@ -281,11 +307,11 @@ async fn an_idle_stream_that_was_closed_is_opened_again_by_the_next_request() {
     let (url, _task) = server.start().await;
     let client = Client::new(&url);
     let first = client.send(&plain(), 1).await;
-    client.answer(first, STEP).await.unwrap();
+    all_appended(&[client.answer(first, STEP).await]);
     // The second request meets a stream that ends as servers end idle ones.
     server.seen().script.push_back(Step::End(Code::Aborted));
     let second = client.send(&plain(), 2).await;
-    client.answer(second, STEP).await.unwrap();
+    all_appended(&[client.answer(second, STEP).await]);
     assert_eq!(server.keys(), [1, 2]);
 }
 
@@ -308,14 +334,38 @@ async fn tables_past_the_limit_share_connections_and_name_their_schema_at_each_s
         .collect();
     for layout in &layouts {
         let answer = client.send(layout, 1).await;
-        client.answer(answer, STEP).await.unwrap();
+        all_appended(&[client.answer(answer, STEP).await]);
     }
     let again = client.send(&layouts[0], 2).await;
-    client.answer(again, STEP).await.unwrap();
+    all_appended(&[client.answer(again, STEP).await]);
     let seen = server.seen();
     assert_eq!(seen.streams.len(), 20);
     assert_eq!(seen.streams[0].1, 3);
     assert!(seen.applied.iter().all(|applied| applied.with_schema));
     assert!(seen.applied[20].write_stream.contains("/t20/"));
     assert!(seen.applied[21].write_stream.contains("/t0/"));
+}
+
+#[tokio::test]
+async fn changes_and_plain_rows_of_a_table_never_share_a_connection() {
+    let server = Server::default();
+    let (url, _task) = server.start().await;
+    let client = Client::new(&url);
+    let place = target(plain()).destination.place.clone();
+    for (mode, key) in [
+        (Mode::Cdc, 1),
+        (Mode::Append, 2),
+        (Mode::Cdc, 3),
+        (Mode::Append, 4),
+    ] {
+        let table = plain().table.clone();
+        let destination = Destination::new(table, place.clone(), mode, DescriptorProto::default());
+        let answer = client
+            .deliver(Arc::new(destination), block(&target(plain()), key))
+            .await;
+        all_appended(&[client.answer(answer, STEP).await]);
+    }
+    assert_eq!(server.keys(), [1, 2, 3, 4]);
+    let requests: Vec<usize> = server.seen().streams.iter().map(|stream| stream.1).collect();
+    assert_eq!(requests, [2, 2]);
 }

@@ -169,11 +169,11 @@ fn a_row_beyond_a_request_is_refused_with_its_place_and_size() {
 fn the_largest_row_that_is_taken_fits_the_hard_limit_with_its_schema() {
     let layout = plain();
     let target = target(Arc::clone(&layout));
-    let text = "x".repeat(wire::row_limit(&target) - 100);
+    let text = "x".repeat(wire::row_limit(&target.destination) - 100);
     let blocks = blocks(vec![inserts(&layout, 16, &[(1, &text)])]).unwrap();
     let frame = wire::Frame {
-        stream: target.stream.clone().into(),
-        schema: Some(target.schema.clone()),
+        stream: target.destination.stream.clone().into(),
+        schema: Some(target.destination.schema.clone()),
         rows: blocks[0].body.clone(),
         trace_id: Bytes::from_static(b"replicator:pipeline-with-a-name-of-forty-characters"),
     };

@@ -81,7 +81,7 @@ fn the_writer_schema_names_what_the_row_carries() {
         column("id", ColumnType::Bytes, Some(0)),
         column("at", ColumnType::Date, None),
     ]));
-    let schema = ProtoSchema::decode(target.schema.clone()).unwrap();
+    let schema = ProtoSchema::decode(target.destination.schema.clone()).unwrap();
     let described: Vec<(String, i32, i32)> = schema
         .proto_descriptor
         .unwrap()
