@@ -70,6 +70,17 @@ pub struct TableView {
     pub bytes: u64,
     /// Changes left out because a snapshot holds them.
     pub skipped: u64,
+    /// Rows that the target refused and keeps as dead letters, since the start.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub dead_letters: u64,
+    /// Where the last of those is and why, without a value.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_dead_letter: Option<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's form")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 #[derive(Debug, Default)]
@@ -201,6 +212,16 @@ impl Status {
             view.rows += rows;
             view.bytes += bytes;
         });
+    }
+
+    /// The target refused rows and keeps them as dead letters; `last` says where the last is, and why.
+    pub fn put_aside(&self, table: &TableId, rows: u64, last: Option<String>) {
+        if rows > 0 {
+            self.update(table, |view| {
+                view.dead_letters += rows;
+                view.last_dead_letter = last;
+            });
+        }
     }
 
     /// Changes were left out.
@@ -365,6 +386,21 @@ mod tests {
             r#"{"state":"snapshot","estimate":100,"copied_rows":40,"chunks":4,"rows":7,"bytes":70,"skipped":0}"#
         );
         assert_eq!(view.rows, 7);
+    }
+
+    #[test]
+    fn dead_letters_are_counted_and_the_last_is_told() {
+        let status = Status::default();
+        let table = TableId::new("shop", "orders");
+        status.put_aside(&table, 2, Some("first".to_owned()));
+        status.put_aside(&table, 0, None);
+        status.put_aside(&table, 1, Some("second".to_owned()));
+        let view = serde_json::to_value(status.view(&Clock::manual())).unwrap();
+        let shown = &view["tables"]["shop.orders"];
+        assert_eq!(
+            (&shown["dead_letters"], &shown["last_dead_letter"]),
+            (&3.into(), &"second".into())
+        );
     }
 
     #[test]

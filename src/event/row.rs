@@ -3,7 +3,6 @@
 
 use std::fmt;
 
-use super::table::ColumnName;
 use super::value::Value;
 
 /// Where one row image lies within its [`RowImages`]; meaningful to that object only.
@@ -20,7 +19,7 @@ pub trait CellVisitor {
     /// One cell; `column` counts from 0 in the layout's order, every column once, ascending.
     ///
     /// # Errors
-    /// Whatever the visitor cannot take; the walk stops and returns it.
+    /// The cells are not those of the layout; the walk stops and returns it.
     fn cell(&mut self, column: usize, value: Value<'_>) -> Result<(), RowError>;
 }
 
@@ -29,14 +28,14 @@ pub trait RowImages: fmt::Debug + Send + Sync {
     /// Walks one image.
     ///
     /// # Errors
-    /// [`RowError::Malformed`] if the bytes are no such image, or what the visitor refused.
+    /// [`RowError::Malformed`] if the bytes are no such image, or what the visitor returned.
     fn visit(&self, row: RowRef, visitor: &mut dyn CellVisitor) -> Result<(), RowError>;
 
     /// Bytes that this object keeps alive, for queue bounds.
     fn bytes(&self) -> usize;
 }
 
-/// Why a row could not be walked or taken. Never carries the value.
+/// Why a row could not be walked. Never carries the value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RowError {
     /// The image does not match its layout: the log, the layout or this program is wrong.
@@ -52,13 +51,5 @@ pub enum RowError {
     Partial {
         /// Column index, from 0.
         column: usize,
-    },
-    /// The target cannot hold the value and the policy does not let it pass.
-    #[error("column {column}: {reason}")]
-    Refused {
-        /// The column's name in the source.
-        column: ColumnName,
-        /// Why, without the value.
-        reason: String,
     },
 }

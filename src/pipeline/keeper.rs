@@ -285,7 +285,11 @@ impl Keeper {
         self.in_flight.end();
         for (table, at, end) in ends {
             match end {
-                Ok(durable) => self.status.acknowledged(&table, durable.rows, durable.bytes),
+                Ok(durable) => {
+                    self.status.acknowledged(&table, durable.rows, durable.bytes);
+                    self.status
+                        .put_aside(&table, durable.dead_letters, durable.last_dead_letter);
+                }
                 Err(error) => match error.fault() {
                     Fault::Table(_) => self.park(&table, super::breaks::explain(&*error), Some(at)),
                     Fault::Transient { .. } | Fault::Fatal => return Err(PipelineError::Sink(error)),

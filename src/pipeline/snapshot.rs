@@ -234,12 +234,12 @@ impl Copying {
             if pending.len() >= CHUNK_DELIVERIES
                 && let Some(first) = pending.pop_front()
             {
-                self.acknowledged(first).await?;
+                self.acknowledged(work, first).await?;
             }
             pending.push_back(self.write(work, changes).await?);
         }
         for one in pending {
-            self.acknowledged(one).await?;
+            self.acknowledged(work, one).await?;
         }
         Ok(Some(count))
     }
@@ -255,9 +255,14 @@ impl Copying {
             .map_err(|error| Attempt::Failed(sink_failed(error)))
     }
 
-    async fn acknowledged(&self, pending: Pending) -> Result<(), Attempt> {
+    async fn acknowledged(&self, work: &Work, pending: Pending) -> Result<(), Attempt> {
         match pending.await {
-            Ok(_durable) => Ok(()),
+            Ok(durable) => {
+                let table = &work.layout.table;
+                let (rows, last) = (durable.dead_letters, durable.last_dead_letter);
+                self.shared.status.put_aside(table, rows, last);
+                Ok(())
+            }
             Err(error) => Err(Attempt::Failed(sink_failed(error))),
         }
     }

@@ -40,13 +40,17 @@ impl Batch {
     }
 }
 
-/// Proof that the target has taken every row of a batch for good.
+/// Proof that the target has taken every row of a batch for good, or keeps it as a dead letter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Durable {
     /// Source rows acknowledged, those that a later change of their key made superfluous included.
     pub rows: u64,
     /// Bytes sent for them.
     pub bytes: u64,
+    /// Rows that the target refused and that were put aside.
+    pub dead_letters: u64,
+    /// Where the last of those is and why, without a value.
+    pub last_dead_letter: Option<String>,
     _made_under_sink: Private,
 }
 
@@ -59,7 +63,18 @@ impl Durable {
         Durable {
             rows,
             bytes,
+            dead_letters: 0,
+            last_dead_letter: None,
             _made_under_sink: Private,
+        }
+    }
+
+    /// The same for a batch of which rows were put aside.
+    fn beside(self, dead_letters: u64, last_dead_letter: Option<String>) -> Durable {
+        Durable {
+            dead_letters,
+            last_dead_letter,
+            ..self
         }
     }
 }

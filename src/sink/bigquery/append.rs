@@ -340,7 +340,7 @@ impl Worker {
                 let block = &sent.delivery.block;
                 let count = |len: usize| u64::try_from(len).unwrap_or(u64::MAX);
                 let meters = &sent.delivery.destination.meters;
-                meters.acknowledged(count(block.origins.len()), count(block.body.len()), took);
+                meters.acknowledged(count(block.rows), count(block.body.len()), took);
                 self.delays = delays();
                 self.slower = slower();
                 self.troubles.remove(&sent.delivery.destination.stream);
@@ -383,8 +383,14 @@ impl Worker {
     /// A request that was answered with an error; says whether it needs a new stream.
     fn refused(&mut self, number: u64, delivery: Delivery, failure: &Failure) -> Option<Ended> {
         let now = self.link.clock.now();
-        tracing::warn!(table = %delivery.destination.table, error = %failure, "append failed");
-        match failure.verdict() {
+        let (table, verdict) = (&delivery.destination.table, failure.verdict());
+        if verdict == Verdict::Never {
+            // What BigQuery says of rows may quote a value.
+            tracing::warn!(%table, code = ?failure.code, "append refused");
+        } else {
+            tracing::warn!(%table, error = %failure, "append failed");
+        }
+        match verdict {
             Verdict::Again => self.pause(),
             Verdict::Slower(asked) => self.pause_longer(asked),
             Verdict::Within(limit, lasting) => {
@@ -403,7 +409,7 @@ impl Worker {
             }
             Verdict::Never => {
                 self.settled();
-                delivery.refused(failure.to_string());
+                delivery.refused(failure.code, failure.message.clone());
                 return None;
             }
         }
@@ -434,7 +440,7 @@ impl Worker {
             Verdict::Within(..) | Verdict::Never => {
                 if requests > 1 {
                     // Any of them may be the cause: one by one shows which.
-                    tracing::warn!(error = %failure, requests, "connection ended by one of several requests");
+                    tracing::warn!(code = ?failure.code, requests, "connection ended by one of several requests");
                     self.alone = requests;
                 } else if requests == 1
                     && let Some(number) = oldest
@@ -452,14 +458,15 @@ impl Worker {
 
 /// Hands a block back with the rows that the server named.
 fn rows_refused(delivery: Delivery, errors: Vec<RowError>) {
-    let rows = delivery.block.origins.len();
+    let rows = delivery.block.rows;
     let named: Vec<(usize, String)> = errors
         .into_iter()
         .filter_map(|error| Some((usize::try_from(error.index).ok()?, error.message)))
         .filter(|(index, _)| *index < rows)
         .collect();
     if named.is_empty() {
-        delivery.refused("row errors for rows that were not sent".to_owned());
+        let message = "row errors for rows that were not sent";
+        delivery.refused(tonic::Code::InvalidArgument, message.to_owned());
     } else {
         delivery.rows(named);
     }

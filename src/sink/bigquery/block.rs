@@ -1,5 +1,6 @@
 //! A batch cut into blocks of encoded rows, each the rows of one append request. Within a block the
-//! last change of a key wins; between blocks the sequence numbers decide.
+//! last change of a key wins, also if it is refused: an older version must not come back in its
+//! place. Between blocks the sequence numbers decide.
 
 use std::collections::HashMap;
 use std::hash::BuildHasher;
@@ -10,6 +11,7 @@ use bytes::Bytes;
 
 use super::encode::{Altered, ChangeType, Encoded, Row, RowEncoder, put_bytes};
 use super::error::{Error, RowAt};
+use super::letter::{Refusal, Refused};
 use super::plan::Target;
 use super::text;
 use super::wire;
@@ -17,7 +19,7 @@ use crate::event::{Change, Op, OrderKey, Ordinal, RowChanges, RowRef};
 use crate::sink::Batch;
 
 /// Field number of `serialized_rows` in `ProtoRows`.
-const ROWS_FIELD: u32 = 1;
+pub(super) const ROWS_FIELD: u32 = 1;
 
 /// Tag and length before a row in a block, at most.
 const ROW_OVERHEAD: usize = 6;
@@ -27,10 +29,116 @@ const ROW_OVERHEAD: usize = 6;
 pub(super) struct Block {
     /// A serialized `ProtoRows`.
     pub(super) body: Bytes,
-    /// Where each row of the body comes from, in the body's order.
-    pub(super) origins: Vec<RowAt>,
-    /// Source changes that the block stands for.
+    /// How many rows it has.
+    pub(super) rows: usize,
+}
+
+/// A block whose rows are known.
+#[derive(Debug, Clone)]
+pub(super) struct Part {
+    /// The rows, encoded.
+    pub(super) block: Block,
+    /// Where each comes from, in the block's order.
+    pub(super) origins: Vec<Origin>,
+}
+
+/// Where a row of a batch comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Origin {
+    /// Index of the piece in the batch.
+    piece: u32,
+    /// Index of the change in the piece.
+    change: u32,
+    /// Where the row's bytes end in the body; nothing for a row that has none.
+    end: u32,
+    kind: ChangeType,
+    /// Whether the target may hold an older version of the row.
+    stale: bool,
+}
+
+/// What the changes up to the end of a block became.
+#[derive(Debug)]
+pub(super) struct Cut {
+    /// Rows to send; possibly none.
+    pub(super) part: Part,
+    /// Rows that cannot be sent, with the reason.
+    pub(super) refused: Vec<(Origin, Refusal)>,
+    /// How many changes.
     pub(super) changes: u64,
+    /// Bytes of their images.
+    pub(super) image_bytes: usize,
+}
+
+impl Origin {
+    /// The row that came from here, to be put aside; `None` if the batch is another one.
+    pub(super) fn refused(self, batch: &Batch) -> Option<Refused<'_>> {
+        let index = |index: u32| usize::try_from(index).ok();
+        let piece = batch.pieces.get(index(self.piece)?)?;
+        let change = piece.changes.get(index(self.change)?)?;
+        let (image, order) = match (self.kind, change.op) {
+            (ChangeType::Upsert, Op::Insert { after } | Op::Update { after, .. }) => {
+                (after, piece.upsert_order(change))
+            }
+            (_, Op::Delete { before } | Op::Update { before, .. }) => (before, piece.delete_order(change)),
+            (ChangeType::Delete, Op::Insert { .. }) => return None,
+        };
+        Some(Refused {
+            images: &*piece.images,
+            image,
+            change: self.kind,
+            order,
+            at: place(piece, change),
+            committed_micros: piece.committed_micros,
+            stale: self.stale,
+        })
+    }
+}
+
+impl Part {
+    fn new(body: Vec<u8>, origins: Vec<Origin>) -> Part {
+        Part {
+            block: Block {
+                body: body.into(),
+                rows: origins.len(),
+            },
+            origins,
+        }
+    }
+
+    /// The rows whose index is `kept`.
+    pub(super) fn only(&self, kept: impl Fn(usize) -> bool) -> Part {
+        let mut body = Vec::with_capacity(self.block.body.len());
+        let mut origins = Vec::with_capacity(self.origins.len());
+        let mut start = 0;
+        for (index, origin) in self.origins.iter().enumerate() {
+            let end = usize::try_from(origin.end).unwrap_or(usize::MAX);
+            if kept(index) {
+                body.extend_from_slice(self.block.body.get(start..end).unwrap_or_default());
+                origins.push(Origin {
+                    end: offset(body.len()),
+                    ..*origin
+                });
+            }
+            start = end;
+        }
+        Part::new(body, origins)
+    }
+}
+
+/// An offset in a body, which is always shorter than a request may be.
+fn offset(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
+}
+
+fn place(piece: &RowChanges, change: &Change) -> RowAt {
+    RowAt {
+        txn: piece.txn,
+        ordinal: if piece.snapshot {
+            Ordinal(0)
+        } else {
+            change.ordinal
+        },
+    }
 }
 
 /// One row of the block that is being filled.
@@ -41,13 +149,13 @@ struct Entry {
     /// Its key in `Filling::keys`.
     key: Range<usize>,
     order: OrderKey,
-    at: RowAt,
+    origin: Origin,
     altered: Altered,
     /// A later change of the key is in the block.
     superseded: bool,
     /// An earlier entry whose key has the same hash.
     same_hash: Option<usize>,
-    refused: Option<Box<Error>>,
+    refused: Option<Box<Refusal>>,
 }
 
 /// The block that is being filled.
@@ -59,13 +167,14 @@ struct Filling {
     /// Key hash to its last entry; the others follow by `same_hash`, so equal hashes cost a comparison and nothing else.
     heads: HashMap<u64, usize, foldhash::fast::RandomState>,
     changes: u64,
+    image_bytes: usize,
 }
 
 /// Encodes a batch block by block.
 #[derive(Debug)]
 pub(super) struct BatchEncoder {
     target: Arc<Target>,
-    batch: Batch,
+    batch: Arc<Batch>,
     piece: usize,
     change: usize,
     encoder: RowEncoder,
@@ -81,7 +190,7 @@ enum Taken {
 }
 
 impl BatchEncoder {
-    pub(super) fn new(target: Arc<Target>, batch: Batch) -> BatchEncoder {
+    pub(super) fn new(target: Arc<Target>, batch: Arc<Batch>) -> BatchEncoder {
         BatchEncoder {
             target,
             batch,
@@ -108,8 +217,8 @@ impl BatchEncoder {
     /// The next block; `None` at the batch's end.
     ///
     /// # Errors
-    /// A row cannot be walked, written or fitted into a request; the batch is then of no further use.
-    pub(super) fn next_block(&mut self) -> Result<Option<Block>, Error> {
+    /// A row cannot be walked; the batch is then of no further use.
+    pub(super) fn next_block(&mut self) -> Result<Option<Cut>, Error> {
         let mut filling = Filling::default();
         let target = Arc::clone(&self.target);
         while let Some(piece) = self.batch.pieces.get(self.piece) {
@@ -122,11 +231,15 @@ impl BatchEncoder {
                 hasher: &self.hasher,
                 prefix: &self.prefix,
                 piece,
+                place: [offset(self.piece), offset(self.change)],
             };
             while let Some(change) = piece.changes.get(self.change) {
                 match writer.take(change)? {
-                    Taken::Yes => self.change += 1,
-                    Taken::No => return filling.finish(&target).map(Some),
+                    Taken::Yes => {
+                        self.change += 1;
+                        writer.place = [offset(self.piece), offset(self.change)];
+                    }
+                    Taken::No => return Ok(Some(filling.finish(&target))),
                 }
             }
             self.piece += 1;
@@ -135,7 +248,7 @@ impl BatchEncoder {
         if filling.entries.is_empty() {
             return Ok(None);
         }
-        filling.finish(&target).map(Some)
+        Ok(Some(filling.finish(&target)))
     }
 }
 
@@ -155,6 +268,8 @@ struct Writer<'a> {
     hasher: &'a foldhash::fast::RandomState,
     prefix: &'a [u8],
     piece: &'a RowChanges,
+    /// Indexes of the piece and of the change at hand.
+    place: [u32; 2],
 }
 
 impl Writer<'_> {
@@ -175,6 +290,7 @@ impl Writer<'_> {
         };
         if matches!(taken, Taken::Yes) {
             self.filling.changes += 1;
+            self.filling.image_bytes += image_len(change);
         }
         Ok(taken)
     }
@@ -196,20 +312,6 @@ impl Writer<'_> {
         kind: ChangeType,
         order: OrderKey,
     ) -> Result<Taken, Error> {
-        let table = &self.target.layout.table;
-        let at = RowAt {
-            txn: self.piece.txn,
-            ordinal: if self.piece.snapshot {
-                Ordinal(0)
-            } else {
-                change.ordinal
-            },
-        };
-        let failed = |source| Error::Row {
-            table: table.clone(),
-            at,
-            source,
-        };
         let row = Row {
             images: &*self.piece.images,
             image,
@@ -218,32 +320,42 @@ impl Writer<'_> {
             order_prefix: self.prefix,
             committed_micros: self.piece.committed_micros,
         };
-        let encoded = self.encoder.encode(self.target, row).map_err(failed)?;
+        let encoded = self
+            .encoder
+            .encode(self.target, row)
+            .map_err(|source| Error::Row {
+                table: self.target.layout.table.clone(),
+                at: place(self.piece, change),
+                source,
+            })?;
         let limit = wire::row_limit(&self.target.destination).saturating_sub(ROW_OVERHEAD);
         let bytes = self.encoder.row.len();
-        let (altered, refused) = match encoded {
-            Encoded::Refused(source) => (Altered::default(), Some(failed(source))),
-            Encoded::Ready(altered) if bytes <= limit => (altered, None),
-            Encoded::Ready(altered) => {
-                let table = table.clone();
-                (
-                    altered,
-                    Some(Error::RowTooLarge {
-                        table,
-                        at,
-                        bytes,
-                        limit,
-                    }),
-                )
-            }
+        let (keyed, encoded) = match encoded {
+            Encoded::Ready(_) if bytes > limit => (true, Err(Refusal::TooLarge { bytes, limit })),
+            Encoded::Ready(altered) => (true, Ok(altered)),
+            Encoded::Refused(refusal) => (true, Err(refusal)),
+            Encoded::KeyRefused(refusal) => (false, Err(refusal)),
         };
         let full = self.filling.body.len() + bytes + ROW_OVERHEAD > wire::TARGET_BYTES;
-        if full && !self.filling.body.is_empty() && refused.is_none() {
+        if full && !self.filling.body.is_empty() && encoded.is_ok() {
             return Ok(Taken::No);
         }
-        let hash = self.hasher.hash_one(self.encoder.key.as_slice());
-        self.filling
-            .add(self.encoder, hash, order, at, (altered, refused));
+        // Only a row that was not there before leaves nothing old behind when it is refused.
+        let new = match change.op {
+            Op::Insert { .. } => true,
+            Op::Update { key_changed, .. } => key_changed && kind == ChangeType::Upsert,
+            Op::Delete { .. } => false,
+        };
+        let [piece, change] = self.place;
+        let origin = Origin {
+            piece,
+            change,
+            end: 0,
+            kind,
+            stale: !new,
+        };
+        let hash = keyed.then(|| self.hasher.hash_one(self.encoder.key.as_slice()));
+        self.filling.add(self.encoder, hash, order, origin, encoded);
         Ok(Taken::Yes)
     }
 }
@@ -252,32 +364,46 @@ impl Filling {
     fn add(
         &mut self,
         encoder: &RowEncoder,
-        hash: u64,
+        hash: Option<u64>,
         order: OrderKey,
-        at: RowAt,
-        (altered, refused): (Altered, Option<Error>),
+        mut origin: Origin,
+        encoded: Result<Altered, Refusal>,
     ) {
         let index = self.entries.len();
-        let (superseded, same_hash) = self.link(index, hash, order, &encoder.key);
+        let (superseded, same_hash) = match hash {
+            Some(hash) => self.link(index, hash, order, (&encoder.key, &mut origin.stale)),
+            None => (false, None),
+        };
         let (body, key) = (self.body.len(), self.keys.len());
-        if refused.is_none() {
-            put_bytes(&mut self.body, ROWS_FIELD, &encoder.row);
-        }
+        let (altered, refused) = match encoded {
+            Ok(altered) => {
+                put_bytes(&mut self.body, ROWS_FIELD, &encoder.row);
+                (altered, None)
+            }
+            Err(refusal) => (Altered::default(), Some(Box::new(refusal))),
+        };
         self.keys.extend_from_slice(&encoder.key);
         self.entries.push(Entry {
             body: body..self.body.len(),
             key: key..self.keys.len(),
             order,
-            at,
+            origin,
             altered,
             superseded,
             same_hash,
-            refused: refused.map(Box::new),
+            refused,
         });
     }
 
-    /// Enters a row of this key as the last one: whether it is superseded at birth, and what follows it in the chain.
-    fn link(&mut self, index: usize, hash: u64, order: OrderKey, key: &[u8]) -> (bool, Option<usize>) {
+    /// Enters a row of this key as the last one: whether it is superseded at birth, and what follows it in the
+    /// chain. The row that stays is stale, should it be refused, because another of its key came before it.
+    fn link(
+        &mut self,
+        index: usize,
+        hash: u64,
+        order: OrderKey,
+        (key, stale): (&[u8], &mut bool),
+    ) -> (bool, Option<usize>) {
         let head = self.heads.insert(hash, index);
         let mut next = head;
         while let Some((at, entry)) = next.and_then(|at| Some((at, self.entries.get_mut(at)?))) {
@@ -287,45 +413,49 @@ impl Filling {
             }
             if entry.order > order {
                 // The older row came later: the newer one keeps its place.
+                entry.origin.stale = true;
                 self.heads.extend(head.map(|head| (hash, head)));
                 return (true, None);
             }
             entry.superseded = true;
+            *stale = true;
             // A key that changes often must not make the chain long.
             return (false, if Some(at) == head { next } else { head });
         }
         (false, head)
     }
 
-    fn finish(self, target: &Target) -> Result<Block, Error> {
-        let all = self.entries.len();
-        let mut ranges = Vec::with_capacity(all);
-        let mut origins = Vec::with_capacity(all);
+    fn finish(self, target: &Target) -> Cut {
+        let packed = self.entries.iter().any(|entry| entry.superseded);
+        let mut body = Vec::with_capacity(if packed { self.body.len() } else { 0 });
+        let mut origins = Vec::with_capacity(self.entries.len());
+        let mut refused = Vec::new();
         for entry in self.entries {
             if entry.superseded {
                 continue;
             }
-            if let Some(refused) = entry.refused {
-                return Err(*refused);
+            if let Some(refusal) = entry.refused {
+                refused.push((entry.origin, *refusal));
+                continue;
             }
             target.destination.meters.altered(entry.altered);
-            ranges.push(entry.body);
-            origins.push(entry.at);
-        }
-        let body = if ranges.len() == all {
-            self.body
-        } else {
-            let mut packed = Vec::with_capacity(ranges.iter().map(Range::len).sum());
-            for range in ranges {
-                packed.extend_from_slice(self.body.get(range).unwrap_or(&[]));
+            let mut end = entry.body.end;
+            if packed {
+                body.extend_from_slice(self.body.get(entry.body).unwrap_or_default());
+                end = body.len();
             }
-            packed
-        };
-        Ok(Block {
-            body: body.into(),
-            origins,
+            origins.push(Origin {
+                end: offset(end),
+                ..entry.origin
+            });
+        }
+        let body = if packed { body } else { self.body };
+        Cut {
+            part: Part::new(body, origins),
+            refused,
             changes: self.changes,
-        })
+            image_bytes: self.image_bytes,
+        }
     }
 }
 

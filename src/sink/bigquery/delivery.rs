@@ -22,10 +22,6 @@ pub(super) enum Mode {
     /// Upserts and deletes by primary key.
     Cdc,
     /// Rows that are added.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "every table that is accepted so far has a key")
-    )]
     Append,
 }
 
@@ -94,8 +90,10 @@ pub(super) enum Outcome {
         block: Block,
         /// The block's share of memory.
         room: OwnedSemaphorePermit,
-        /// Code and text of the answer.
-        status: String,
+        /// The answer's code.
+        code: tonic::Code,
+        /// The answer's text.
+        message: String,
     },
     /// The destination cannot be written.
     Failed(Error),
@@ -116,9 +114,14 @@ impl Delivery {
     }
 
     /// Hands the block back with what BigQuery said of it as a whole.
-    pub(super) fn refused(self, status: String) {
+    pub(super) fn refused(self, code: tonic::Code, message: String) {
         let (block, room) = (self.block, self.room);
-        let _unheard = self.done.send(Outcome::Refused { block, room, status });
+        let _unheard = self.done.send(Outcome::Refused {
+            block,
+            room,
+            code,
+            message,
+        });
     }
 
     /// Ends without hope for this destination.

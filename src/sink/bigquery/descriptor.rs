@@ -11,15 +11,19 @@ pub(super) const CHANGE_TYPE: &str = "_CHANGE_TYPE";
 /// Pseudo-column that orders the rows of a key.
 pub(super) const CHANGE_SEQUENCE_NUMBER: &str = "_CHANGE_SEQUENCE_NUMBER";
 
-/// A descriptor of fields in order, numbered from 1. Every field is optional, also where the table's
-/// column is REQUIRED: a DELETE carries the key alone.
+/// A descriptor of fields in order, numbered from 1, and then those of a change.
 pub(super) fn of<'a>(columns: impl Iterator<Item = (&'a str, Type)>) -> DescriptorProto {
     let pseudo = [
         (CHANGE_TYPE, Type::String),
         (CHANGE_SEQUENCE_NUMBER, Type::String),
     ];
+    plain(columns.chain(pseudo))
+}
+
+/// A descriptor of fields in order, numbered from 1. Every field is optional, also where the table's
+/// column is REQUIRED: a DELETE carries the key alone.
+pub(super) fn plain<'a>(columns: impl Iterator<Item = (&'a str, Type)>) -> DescriptorProto {
     let field = columns
-        .chain(pseudo)
         .zip(1..)
         .map(|((name, wire), number)| FieldDescriptorProto {
             name: Some(name.to_owned()),

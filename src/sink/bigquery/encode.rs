@@ -1,11 +1,12 @@
 //! From a row image to the bytes of a protobuf message, in one walk and without an allocation a cell.
 //! What BigQuery cannot hold follows a stated policy, which never touches the key: a date that does
 //! not exist becomes NULL and is counted, a JSON number beyond 64 bits becomes a string and is
-//! counted, anything else refuses the row.
+//! counted, anything else refuses the row, and the walk goes on: a refused row is put aside whole.
 
 use prost::encoding::{WireType, encode_key, encode_varint};
 
 use super::json;
+use super::letter::Refusal;
 use super::numeric::{self, Wire};
 use super::plan::{PlannedColumn, Target};
 use super::text;
@@ -15,7 +16,8 @@ use crate::event::{
 };
 
 /// 0001-01-01T00:00:00Z and 9999-12-31T23:59:59.999999Z, BigQuery's range, in microseconds.
-const TIMESTAMPS: std::ops::RangeInclusive<i64> = -62_135_596_800_000_000..=253_402_300_799_999_999;
+pub(super) const TIMESTAMPS: std::ops::RangeInclusive<i64> =
+    -62_135_596_800_000_000..=253_402_300_799_999_999;
 
 /// What a row does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,20 +57,22 @@ pub(super) struct Row<'a> {
     pub(super) committed_micros: i64,
 }
 
-/// How encoding went; the key is there in either case.
+/// How encoding went.
 #[derive(Debug)]
 pub(super) enum Encoded {
     /// The row is ready.
     Ready(Altered),
-    /// A cell outside the key cannot be written.
-    Refused(RowError),
+    /// A cell outside the key cannot be written; the key is there.
+    Refused(Refusal),
+    /// A cell of the key cannot be written: the row has no key that others could share.
+    KeyRefused(Refusal),
 }
 
 impl RowEncoder {
     /// Encodes one row into `self.row` and its key into `self.key`.
     ///
     /// # Errors
-    /// The image cannot be walked, or a cell of the key cannot be written.
+    /// The image cannot be walked.
     pub(super) fn encode(&mut self, target: &Target, row: Row<'_>) -> Result<Encoded, RowError> {
         self.row.clear();
         self.key.clear();
@@ -77,6 +81,7 @@ impl RowEncoder {
             key_only: row.change == ChangeType::Delete,
             next: 0,
             refused: None,
+            key_refused: None,
             altered: Altered::default(),
             out: &mut self.row,
             key: &mut self.key,
@@ -85,6 +90,9 @@ impl RowEncoder {
         row.images.visit(row.image, &mut cells)?;
         if cells.next != target.columns.len() {
             return Err(malformed(cells.next, "the image ends early"));
+        }
+        if let Some(refused) = cells.key_refused {
+            return Ok(Encoded::KeyRefused(refused));
         }
         if let Some(refused) = cells.refused {
             return Ok(Encoded::Refused(refused));
@@ -113,7 +121,10 @@ struct Cells<'a> {
     target: &'a Target,
     key_only: bool,
     next: usize,
-    refused: Option<RowError>,
+    /// The first cell outside the key that cannot be written.
+    refused: Option<Refusal>,
+    /// The first one of the key.
+    key_refused: Option<Refusal>,
     altered: Altered,
     out: &'a mut Vec<u8>,
     key: &'a mut Vec<u8>,
@@ -153,7 +164,11 @@ impl CellVisitor for Cells<'_> {
                 Ok(())
             }
             Err(Unwritten::Mismatch) => Err(malformed(index, "a value of another type than the column's")),
-            Err(unwritten) if column.key => Err(refused(column, key_reason(&unwritten))),
+            Err(unwritten) if column.key => {
+                self.key_refused
+                    .get_or_insert_with(|| refused(column, key_reason(&unwritten)));
+                Ok(())
+            }
             Err(Unwritten::Null) => Ok(()),
             Err(Unwritten::NoSuchTime) => {
                 self.altered.nulled += 1;
@@ -316,8 +331,8 @@ fn key_reason(unwritten: &Unwritten) -> &'static str {
     }
 }
 
-fn refused(column: &PlannedColumn, reason: &str) -> RowError {
-    RowError::Refused {
+fn refused(column: &PlannedColumn, reason: &str) -> Refusal {
+    Refusal::Cell {
         column: column.source.clone(),
         reason: reason.to_owned(),
     }

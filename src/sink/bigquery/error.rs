@@ -64,8 +64,16 @@ pub enum Error {
         /// What does not fit, each with its cure.
         problems: Vec<String>,
     },
-    /// A row cannot be encoded.
-    #[error("row of {table} at {at} cannot be written")]
+    /// A source table has the target that dead letters have.
+    #[error("table {table} would be written to {target}, which is for dead letters")]
+    Reserved {
+        /// The source table.
+        table: TableId,
+        /// The target's name.
+        target: String,
+    },
+    /// A row cannot be read.
+    #[error("row of {table} at {at} cannot be read")]
     Row {
         /// The source table.
         table: TableId,
@@ -75,29 +83,26 @@ pub enum Error {
         #[source]
         source: RowError,
     },
-    /// A row is larger than a request may be.
-    #[error("row of {table} at {at} has {bytes} bytes once encoded; a request to BigQuery takes {limit}")]
-    RowTooLarge {
+    /// So many rows are refused that the rows are not to blame.
+    #[error("more rows of {table} are refused than may be put aside; the last: {last}")]
+    TooManyRefused {
         /// The source table.
         table: TableId,
-        /// Where the row is in the log.
-        at: RowAt,
-        /// Size of the encoded row in bytes.
-        bytes: usize,
-        /// Size that would fit, in bytes.
-        limit: usize,
+        /// Where the last one is and why, without a value.
+        last: String,
     },
-    /// BigQuery refused rows by themselves.
-    #[error("BigQuery refused the row of {table} at {at}: {message} ({others} more refused in the request)")]
-    RowRefused {
+    /// A row that the target refused cannot be put aside either.
+    #[error("the dead letter of a row of {table}{} cannot be written to {target}", .at.map(|at| format!(" at {at}")).unwrap_or_default())]
+    DeadLetter {
         /// The source table.
         table: TableId,
-        /// Where the row is in the log.
-        at: RowAt,
-        /// What BigQuery said.
-        message: String,
-        /// Other rows that it named.
-        others: usize,
+        /// Where the first of the rows is in the log.
+        at: Option<RowAt>,
+        /// The table of dead letters.
+        target: String,
+        /// Why.
+        #[source]
+        source: Box<Error>,
     },
     /// BigQuery refused a request as a whole.
     #[error("BigQuery refused to append to {target} for {table}: {status}")]
@@ -179,12 +184,13 @@ impl Classify for Error {
             | Error::TooManyColumns { table, .. }
             | Error::Misfit { table, .. }
             | Error::Row { table, .. }
-            | Error::RowTooLarge { table, .. }
-            | Error::RowRefused { table, .. }
+            | Error::TooManyRefused { table, .. }
             | Error::Refused { table, .. }
             | Error::Unavailable { table, .. } => Fault::Table(table.clone()),
             Error::Token { transient: true, .. } | Error::Rest { transient: true, .. } => Fault::RETRY,
             Error::Collision { .. }
+            | Error::Reserved { .. }
+            | Error::DeadLetter { .. }
             | Error::Forbidden { .. }
             | Error::Token { .. }
             | Error::Rest { .. }
@@ -205,13 +211,20 @@ impl Classify for Error {
             Error::Misfit { target, .. } => format!(
                 "change {target} as said, or drop it and remove the table from the checkpoint, so that it is copied anew"
             ),
-            Error::Row { .. } => {
-                "correct the value at the source, or exclude the table; then copy the table anew".to_owned()
-            }
-            Error::RowTooLarge { table, .. } => format!(
-                "shorten the row at the source, or exclude {table}; then copy the table anew"
+            Error::Reserved { table, .. } => format!(
+                "make sink.bigquery.table give {table} another name, or exclude it with \"!{table}\" in the source's tables"
             ),
-            Error::RowRefused { .. } | Error::Refused { .. } => {
+            Error::Row { .. } => {
+                "look for what wrote the row with a partial image; then copy the table anew, or exclude it".to_owned()
+            }
+            Error::TooManyRefused { .. } => {
+                "read the reasons in _replicator_dead_letters, correct the values or the target table, then copy the table anew".to_owned()
+            }
+            Error::DeadLetter { target, source, .. } => {
+                let cure = source.hint();
+                cure.unwrap_or_else(|| format!("see that {target} can be written; the rows are sent again after a restart"))
+            }
+            Error::Refused { .. } => {
                 "read BigQuery's message, correct the value or the target table, then copy the table anew".to_owned()
             }
             Error::Unavailable { target, .. } => format!(

@@ -12,6 +12,7 @@ const BYTES: &str = "replicator_sink_bytes_total";
 const APPENDS: &str = "replicator_sink_appends_total";
 const RETRIES: &str = "replicator_sink_retries_total";
 const SECONDS: &str = "replicator_sink_append_seconds";
+const DEAD_LETTERS: &str = "replicator_dead_letters_total";
 const NULLED: &str = "replicator_sink_values_nulled_total";
 const JSON_NUMBERS: &str = "replicator_sink_json_numbers_as_strings_total";
 
@@ -25,6 +26,11 @@ pub(super) fn describe() {
         SECONDS,
         Unit::Seconds,
         "Time from sending an append request to its acknowledgement"
+    );
+    describe_counter!(
+        DEAD_LETTERS,
+        Unit::Count,
+        "Rows that BigQuery cannot take, put aside as dead letters"
     );
     describe_counter!(
         NULLED,
@@ -45,6 +51,7 @@ pub(super) struct TableMeters {
     appends: Counter,
     retries: Counter,
     seconds: Histogram,
+    dead_letters: Counter,
     nulled: Counter,
     json_numbers: Counter,
 }
@@ -59,6 +66,7 @@ impl TableMeters {
             appends: count(APPENDS),
             retries: count(RETRIES),
             seconds: histogram!(SECONDS, "table" => table.clone()),
+            dead_letters: count(DEAD_LETTERS),
             nulled: count(NULLED),
             json_numbers: count(JSON_NUMBERS),
         }
@@ -75,6 +83,11 @@ impl TableMeters {
     /// A request has to be sent again.
     pub(super) fn again(&self) {
         self.retries.increment(1);
+    }
+
+    /// A row was put aside.
+    pub(super) fn put_aside(&self) {
+        self.dead_letters.increment(1);
     }
 
     /// Values of rows that go out were changed by a policy.

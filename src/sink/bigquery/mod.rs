@@ -3,14 +3,15 @@
 //! Order of reading: `types` (which type a column becomes), `name`, `plan` (a table's target),
 //! `encode` with `numeric`, `text`, `json` (a row to bytes), `block` (a batch to requests), `wire` (a
 //! request to bytes), `delivery` (what is sent and how it ends), `append` (one connection) with `status`
-//! (what an answer means), `pool` (which connection), `tables` with `rest` and `query` (target tables), `auth`, `meters`.
+//! (what an answer means), `pool` (which connection), `settle` with `letter` and `letters` (what becomes of rows
+//! that are refused), `tables` with `rest` and `query` (target tables), `auth`, `meters`.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::transport::{ClientTlsConfig, Endpoint};
 
 use super::{Batch, BoxFuture, Durable, Pending, Prepared, Sink, SinkError};
@@ -29,6 +30,8 @@ mod error;
 #[cfg(test)]
 mod fixture;
 mod json;
+mod letter;
+mod letters;
 mod meters;
 mod name;
 mod numeric;
@@ -36,6 +39,7 @@ mod plan;
 mod pool;
 mod query;
 mod rest;
+mod settle;
 mod status;
 mod tables;
 mod text;
@@ -46,16 +50,18 @@ pub use error::{Error, RowAt, Waited};
 
 use append::Link;
 use auth::Tokens;
-use block::{BatchEncoder, Block};
-use delivery::{Delivery, Destination, Outcome};
+use block::{BatchEncoder, Cut, Part};
+use letters::{DEAD_LETTERS, DeadLetters};
 use plan::{Place, Target};
 use pool::Pool;
 use query::Jobs;
 use rest::Rest;
+use settle::{Aside, Courier, Sent, Shipment};
 use tables::Tables;
 
-/// Encoded bytes that are queued or in flight, at most.
-const ROOM_BYTES: u32 = 64 << 20;
+/// Bytes of rows that are queued or in flight, at most: encoded ones, and the images behind them, which stay
+/// until it is known whether a row has to be put aside.
+const ROOM_BYTES: u32 = 128 << 20;
 
 /// Images above this many bytes are encoded on a thread for blocking work.
 const INLINE_BYTES: usize = 256 << 10;
@@ -65,8 +71,8 @@ const INLINE_BYTES: usize = 256 << 10;
 pub struct BigQuery {
     config: Config,
     targets: Mutex<Targets>,
-    tables: Tables,
-    pool: Pool,
+    tables: Arc<Tables>,
+    courier: Arc<Courier>,
     room: Arc<Semaphore>,
 }
 
@@ -90,7 +96,7 @@ impl BigQuery {
         let sink = &config.sink;
         let tokens = Tokens::new(sink.auth)?;
         let endpoint = endpoint(&sink.write)?;
-        let tables = Tables {
+        let tables = Arc::new(Tables {
             rest: Rest::new(&sink.rest, tokens.clone(), clock.clone())?,
             jobs: Jobs {
                 project: sink.jobs_project.clone(),
@@ -101,18 +107,20 @@ impl BigQuery {
             tokens: tokens.clone(),
             location: sink.location.clone(),
             max_staleness: sink.max_staleness,
-        };
+        });
         let link = Link {
             endpoint,
             tokens,
             trace_id: Bytes::from(format!("replicator:{}", config.pipeline)),
             clock,
         };
+        let source = config.source.name.clone();
+        let letters = DeadLetters::new(Arc::clone(&tables), config.pipeline.clone(), source);
         Ok(BigQuery {
             config: config.clone(),
             targets: Mutex::new(Targets::default()),
             tables,
-            pool: Pool::new(link),
+            courier: Arc::new(Courier::new(Pool::new(link), letters)),
             room: Arc::new(Semaphore::new(usize::try_from(ROOM_BYTES).unwrap_or(usize::MAX))),
         })
     }
@@ -132,6 +140,12 @@ impl BigQuery {
             dataset: name::container(&dataset),
             table: name::container(&name),
         };
+        if place.table.eq_ignore_ascii_case(DEAD_LETTERS) {
+            return Err(Error::Reserved {
+                table: table.clone(),
+                target: place.to_string(),
+            });
+        }
         let owner = targets
             .owners
             .entry(place.to_string().to_ascii_lowercase())
@@ -150,36 +164,52 @@ impl BigQuery {
 
     async fn deliver(&self, batch: Batch) -> Result<Pending, Error> {
         let target = self.target(&batch.layout)?;
-        let mut encoder = BatchEncoder::new(Arc::clone(&target), batch);
-        let mut answers = Vec::new();
+        let batch = Arc::new(batch);
+        let mut encoder = BatchEncoder::new(Arc::clone(&target), Arc::clone(&batch));
+        let mut sent = Vec::new();
         let (mut rows, mut bytes) = (0, 0);
         loop {
             let left = encoder.image_bytes_left();
             let mut room = self.make_room(left).await?;
             let next;
             (encoder, next) = encode(encoder, left).await?;
-            let Some(block) = next? else {
+            let Some(cut) = next? else {
                 break;
             };
-            self.fit(&mut room, block.body.len());
-            rows += block.changes;
-            bytes += u64::try_from(block.body.len()).unwrap_or(u64::MAX);
-            let (done, answer) = oneshot::channel();
-            answers.push(answer);
-            let delivery = Delivery {
-                destination: Arc::clone(&target.destination),
-                block,
-                room,
-                done,
+            let Part { block, origins } = cut.part;
+            let len = block.body.len();
+            self.fit(&mut room, len + cut.image_bytes);
+            rows += cut.changes;
+            bytes += u64::try_from(len).unwrap_or(u64::MAX);
+            let answer = if block.rows > 0 {
+                Some(
+                    self.courier
+                        .pool
+                        .deliver(&target.destination, block, room)
+                        .await?,
+                )
+            } else {
+                None
             };
-            self.pool.send(delivery).await?;
+            let refused = cut.refused;
+            sent.push(Sent {
+                origins,
+                answer,
+                refused,
+            });
         }
+        let shipment = Shipment {
+            courier: Arc::clone(&self.courier),
+            target,
+            batch,
+        };
         Ok(Box::pin(async move {
-            for answer in answers {
-                let outcome = answer.await.map_err(|_| Error::Stopped)?;
-                proven(&target.destination, outcome)?;
+            let mut aside = Aside::default();
+            for one in sent {
+                shipment.settle(one, &mut aside).await?;
             }
-            Ok(Durable::proven(rows, bytes))
+            let taken = rows.saturating_sub(aside.rows);
+            Ok(Durable::proven(taken, bytes).beside(aside.rows, aside.last))
         }))
     }
 
@@ -188,7 +218,7 @@ impl BigQuery {
         let estimate = image_bytes
             .saturating_mul(2)
             .saturating_add(4096)
-            .min(wire::TARGET_BYTES);
+            .min(2 * wire::TARGET_BYTES);
         let permits = u32::try_from(estimate).unwrap_or(ROOM_BYTES);
         Arc::clone(&self.room)
             .acquire_many_owned(permits)
@@ -211,45 +241,11 @@ impl BigQuery {
     }
 }
 
-/// Nothing but the acknowledgement of every row of a request is a proof.
-fn proven(destination: &Destination, outcome: Outcome) -> Result<(), Error> {
-    let refused = |status: String| Error::Refused {
-        table: destination.table.clone(),
-        target: destination.place.to_string(),
-        status,
-    };
-    match outcome {
-        Outcome::Appended => Ok(()),
-        Outcome::Failed(error) => Err(error),
-        Outcome::Refused { block, room, status } => {
-            drop(room);
-            let rows = block.origins.len();
-            Err(refused(format!("{status} (a request of {rows} rows)")))
-        }
-        Outcome::Rows { block, room, errors } => {
-            drop(room);
-            let others = errors.len().saturating_sub(1);
-            let named = errors
-                .into_iter()
-                .find_map(|(index, message)| Some((*block.origins.get(index)?, message)));
-            let Some((at, message)) = named else {
-                return Err(refused("row errors for rows that were not sent".to_owned()));
-            };
-            Err(Error::RowRefused {
-                table: destination.table.clone(),
-                at,
-                message,
-                others,
-            })
-        }
-    }
-}
-
 /// Encodes the next block, on this thread if it is small.
 async fn encode(
     mut encoder: BatchEncoder,
     image_bytes: usize,
-) -> Result<(BatchEncoder, Result<Option<Block>, Error>), Error> {
+) -> Result<(BatchEncoder, Result<Option<Cut>, Error>), Error> {
     if image_bytes <= INLINE_BYTES {
         let next = encoder.next_block();
         return Ok((encoder, next));

@@ -3,12 +3,13 @@
 //! (<https://cloud.google.com/bigquery/docs/write-api-best-practices>: multiplexing pays above about 20 connections).
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use super::append::{self, INBOX, Link};
-use super::delivery::{Delivery, Mode};
+use super::block::Block;
+use super::delivery::{Delivery, Destination, Mode, Outcome};
 use super::error::Error;
 use crate::task::{self, Task};
 
@@ -43,6 +44,27 @@ impl Pool {
             link,
             modes: Mutex::default(),
         }
+    }
+
+    /// Queues a block; its end comes through the channel. Waits while the connection's queue is full.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`] if the connection's task died.
+    pub(super) async fn deliver(
+        &self,
+        destination: &Arc<Destination>,
+        block: Block,
+        room: OwnedSemaphorePermit,
+    ) -> Result<oneshot::Receiver<Outcome>, Error> {
+        let (done, answer) = oneshot::channel();
+        let delivery = Delivery {
+            destination: Arc::clone(destination),
+            block,
+            room,
+            done,
+        };
+        self.send(delivery).await?;
+        Ok(answer)
     }
 
     /// Queues a delivery; waits while the connection's queue is full.

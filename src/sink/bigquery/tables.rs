@@ -9,11 +9,13 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::auth::{Tokens, address};
+use super::delivery::Destination;
 use super::error::Error;
 use super::plan::{Place, Target};
 use super::query::{Jobs, Rows};
 use super::rest::{Call, Refusal, Rest, delays};
 use super::status::{Failure, Lasting, Verdict};
+use super::types::TargetType;
 use crate::proto::storage::big_query_write_client::BigQueryWriteClient;
 use crate::proto::storage::{GetWriteStreamRequest, WriteStreamView};
 use crate::sink::Prepared;
@@ -49,6 +51,14 @@ struct Found {
 #[serde(default)]
 struct FoundSchema {
     fields: Vec<FoundField>,
+}
+
+impl FoundSchema {
+    fn field(&self, name: &str) -> Option<&FoundField> {
+        self.fields
+            .iter()
+            .find(|field| field.name.eq_ignore_ascii_case(name))
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -95,14 +105,58 @@ impl Tables {
             return self.examine(target, &found).await;
         }
         self.ensure_dataset(&target.destination.place).await?;
-        if !self.create(target).await? {
+        if !self
+            .create(&target.destination.place, self.resource(target))
+            .await?
+        {
             // Somebody else was faster.
             if let Some(found) = self.find(&target.destination.place).await? {
                 return self.examine(target, &found).await;
             }
         }
-        self.wait_for_stream(target).await?;
+        self.wait_for_stream(&target.destination).await?;
         Ok(Prepared::Created)
+    }
+
+    /// Makes sure that a table of our own, of which `resource` says all but where it is, is there with these columns.
+    ///
+    /// # Errors
+    /// [`Error::Misfit`], or what the calls failed with.
+    pub(super) async fn ensure(
+        &self,
+        destination: &Destination,
+        columns: &[(&str, TargetType)],
+        mut resource: Value,
+    ) -> Result<(), Error> {
+        let place = &destination.place;
+        let mut found = self.find(place).await?;
+        if found.is_none() {
+            self.ensure_dataset(place).await?;
+            if let Some(fields) = resource.as_object_mut() {
+                fields.insert("tableReference".to_owned(), reference(place));
+                fields.insert(
+                    "labels".to_owned(),
+                    json!({ "replicator_pipeline": self.jobs.pipeline }),
+                );
+            }
+            if self.create(place, resource).await? {
+                return self.wait_for_stream(destination).await;
+            }
+            found = self.find(place).await?;
+        }
+        let found = found.unwrap_or_default();
+        let problems: Vec<String> = columns
+            .iter()
+            .filter_map(|(name, kind)| misfit(place, name, *kind, found.schema.field(name)))
+            .collect();
+        if problems.is_empty() {
+            return Ok(());
+        }
+        Err(Error::Misfit {
+            table: destination.table.clone(),
+            target: place.to_string(),
+            problems,
+        })
     }
 
     async fn find(&self, place: &Place) -> Result<Option<Found>, Error> {
@@ -162,9 +216,8 @@ impl Tables {
     }
 
     /// Creates the table; `false` if it was there already.
-    async fn create(&self, target: &Target) -> Result<bool, Error> {
-        let Place { project, dataset, .. } = &target.destination.place;
-        let body = self.resource(target);
+    async fn create(&self, place: &Place, body: Value) -> Result<bool, Error> {
+        let Place { project, dataset, .. } = place;
         let call = Call::post(format!("projects/{project}/datasets/{dataset}/tables"), body);
         let began = self.rest.clock().now();
         let mut waits = delays();
@@ -177,7 +230,7 @@ impl Tables {
             // A data set that was made a moment ago may not be known everywhere.
             let late = self.rest.clock().now().saturating_duration_since(began) > SPREADING;
             if late || refusal.status != StatusCode::NOT_FOUND {
-                return Err(refused(&target.destination.place, refusal));
+                return Err(refused(place, refusal));
             }
             self.rest.clock().sleep(waits.next().unwrap_or(SPREADING)).await;
         }
@@ -201,11 +254,7 @@ impl Tables {
             .collect();
         let clustering: Vec<&String> = target.key.iter().take(MAX_CLUSTERING).collect();
         let mut body = json!({
-            "tableReference": {
-                "projectId": target.destination.place.project,
-                "datasetId": target.destination.place.dataset,
-                "tableId": target.destination.place.table,
-            },
+            "tableReference": reference(&target.destination.place),
             "description": format!("replicated from {}", target.layout.table),
             "schema": { "fields": fields },
             "clustering": { "fields": clustering },
@@ -221,11 +270,11 @@ impl Tables {
     }
 
     /// Waits until the write API knows a new table; a row that is sent earlier would be refused.
-    async fn wait_for_stream(&self, target: &Target) -> Result<(), Error> {
+    async fn wait_for_stream(&self, destination: &Destination) -> Result<(), Error> {
         let began = self.rest.clock().now();
         let mut waits = delays();
         loop {
-            let Some(failure) = self.stream_known(target).await? else {
+            let Some(failure) = self.stream_known(destination).await? else {
                 return Ok(());
             };
             let waited = self.rest.clock().now().saturating_duration_since(began);
@@ -235,21 +284,21 @@ impl Tables {
                 Verdict::Never => (Duration::ZERO, Lasting::Unavailable),
             };
             if waited >= limit {
-                return Err(lasting.error(&target.destination, &failure, waited));
+                return Err(lasting.error(destination, &failure, waited));
             }
             self.rest.clock().sleep(waits.next().unwrap_or(SPREADING)).await;
         }
     }
 
-    async fn stream_known(&self, target: &Target) -> Result<Option<Failure>, Error> {
+    async fn stream_known(&self, destination: &Destination) -> Result<Option<Failure>, Error> {
         let mut client = BigQueryWriteClient::new(self.endpoint.connect_lazy());
         let mut request = tonic::Request::new(GetWriteStreamRequest {
-            name: target.destination.stream.clone(),
+            name: destination.stream.clone(),
             view: WriteStreamView::Full.into(),
         });
         request.set_timeout(Duration::from_secs(30));
         let bearer = self.tokens.bearer().await?;
-        address(request.metadata_mut(), "name", &target.destination.stream, bearer);
+        address(request.metadata_mut(), "name", &destination.stream, bearer);
         match client.get_write_stream(request).await {
             Ok(_) => Ok(None),
             // Only Google is sure to have this call; without it the first append finds out.
@@ -257,6 +306,10 @@ impl Tables {
             Err(status) => Ok(Some(Failure::of_call(&status))),
         }
     }
+}
+
+fn reference(place: &Place) -> Value {
+    json!({ "projectId": place.project, "datasetId": place.dataset, "tableId": place.table })
 }
 
 fn read(value: Value) -> Result<Found, Error> {
@@ -283,41 +336,40 @@ fn interval(duration: Duration) -> String {
     format!("0-0 0 {}:{}:{}", seconds / 3600, seconds / 60 % 60, seconds % 60)
 }
 
+/// Why a column of an existing table cannot hold what it is to hold, with the cure.
+fn misfit(place: &Place, name: &str, kind: TargetType, field: Option<&FoundField>) -> Option<String> {
+    let kind_name = kind.name();
+    match field {
+        None => Some(format!(
+            "column {name} {kind_name} is missing (ALTER TABLE `{place}` ADD COLUMN `{name}` {kind_name})"
+        )),
+        Some(field) if !kind.is_named(&field.r#type) || field.mode == "REPEATED" => Some(format!(
+            "column {name} is {} and should be {kind_name} (create the table anew)",
+            field.r#type
+        )),
+        // NUMERIC(P, S) rounds without a word, STRING(L) refuses rows.
+        Some(field) if field.precision.is_some() || field.max_length.is_some() => Some(format!(
+            "column {name} is a {kind_name} with parameters (ALTER TABLE `{place}` ALTER COLUMN `{name}` SET DATA TYPE {kind_name})"
+        )),
+        Some(_) => None,
+    }
+}
+
 /// What of an existing table does not fit, each with its cure.
 fn misfits(target: &Target, found: &Found) -> Vec<String> {
     let place = &target.destination.place;
     let mut problems = Vec::new();
     for (name, kind, key, _) in target.fields() {
-        let field = found
-            .schema
-            .fields
-            .iter()
-            .find(|field| field.name.eq_ignore_ascii_case(name));
+        let field = found.schema.field(name);
         let nullable = target
             .columns
             .iter()
             .any(|column| column.target == name && column.nullable);
-        match field {
-            None => problems.push(format!(
-                "column {name} {} is missing (ALTER TABLE `{place}` ADD COLUMN `{name}` {})",
-                kind.name(),
-                kind.name()
-            )),
-            Some(field) if !kind.is_named(&field.r#type) || field.mode == "REPEATED" => problems.push(format!(
-                "column {name} is {} and should be {} (create the table anew)",
-                field.r#type,
-                kind.name()
-            )),
-            Some(field) if field.mode == "REQUIRED" && !key && nullable => problems.push(format!(
+        problems.extend(misfit(place, name, kind, field));
+        if field.is_some_and(|field| field.mode == "REQUIRED") && !key && nullable {
+            problems.push(format!(
                 "column {name} is REQUIRED, the source admits NULL (ALTER TABLE `{place}` ALTER COLUMN `{name}` DROP NOT NULL)"
-            )),
-            // NUMERIC(P, S) rounds without a word, STRING(L) refuses rows.
-            Some(field) if field.precision.is_some() || field.max_length.is_some() => problems.push(format!(
-                "column {name} is a {} with parameters (ALTER TABLE `{place}` ALTER COLUMN `{name}` SET DATA TYPE {})",
-                kind.name(),
-                kind.name()
-            )),
-            Some(_) => {}
+            ));
         }
     }
     for field in &found.schema.fields {

@@ -1,6 +1,6 @@
 //! Values whose wire form is text, appended to a buffer that the caller reuses: no allocation a cell.
 
-use crate::event::OrderKey;
+use crate::event::{CivilDate, OrderKey};
 
 /// Microseconds of a second.
 const SECOND: u64 = 1_000_000;
@@ -59,6 +59,53 @@ pub(super) fn time(out: &mut Vec<u8>, micros: i64) {
 pub(super) fn interval(out: &mut Vec<u8>, micros: i64) {
     out.extend_from_slice(b"0-0 0 ");
     time(out, micros);
+}
+
+/// An instant as `YYYY-MM-DD HH:MM:SS.ffffff UTC`; one outside years 1…9999 as its microseconds.
+pub(super) fn timestamp(out: &mut Vec<u8>, micros: i64) {
+    const DAY: i64 = 86_400_000_000;
+    let date = i32::try_from(micros.div_euclid(DAY)).ok().and_then(date);
+    let Some(CivilDate { year, month, day }) = date else {
+        out.extend_from_slice(itoa::Buffer::new().format(micros).as_bytes());
+        return;
+    };
+    for (part, width, behind) in [
+        (u64::from(year), 4, b'-'),
+        (month.into(), 2, b'-'),
+        (day.into(), 2, b' '),
+    ] {
+        integer(out, part, width);
+        out.push(behind);
+    }
+    let in_day = micros.rem_euclid(DAY).unsigned_abs();
+    let seconds = in_day / SECOND;
+    for (part, behind) in [
+        (seconds / 3600, b':'),
+        (seconds / 60 % 60, b':'),
+        (seconds % 60, b'.'),
+    ] {
+        integer(out, part, 2);
+        out.push(behind);
+    }
+    integer(out, in_day % SECOND, 6);
+    out.extend_from_slice(b" UTC");
+}
+
+/// The date of a day counted from 1970-01-01; `None` outside years 1…9999.
+fn date(days: i32) -> Option<CivilDate> {
+    let first = |year, month| CivilDate { year, month, day: 1 }.days();
+    // Never too early, and too late by no more than a few years: a year has 365 or 366 days.
+    let late = 1971 + days.div_euclid(if days < 0 { 366 } else { 365 });
+    let mut years = (1..=late.clamp(1, 9999))
+        .rev()
+        .filter_map(|year| u16::try_from(year).ok());
+    let year = years.find(|year| first(*year, 1).is_some_and(|first| first <= days))?;
+    let month = (1..=12)
+        .rev()
+        .find(|month| first(year, *month).is_some_and(|first| first <= days))?;
+    let day = u8::try_from(days - first(year, month)? + 1).ok()?;
+    let date = CivilDate { year, month, day };
+    (date.days() == Some(days)).then_some(date)
 }
 
 /// A floating-point key: the shortest decimal that reads back, one form for both zeros.
@@ -166,6 +213,21 @@ mod tests {
     }
 
     #[test]
+    fn instants() {
+        for (micros, expected) in [
+            (0, "1970-01-01 00:00:00.000000 UTC"),
+            (-1, "1969-12-31 23:59:59.999999 UTC"),
+            (951_782_400_000_001, "2000-02-29 00:00:00.000001 UTC"),
+            (-62_135_596_800_000_000, "0001-01-01 00:00:00.000000 UTC"),
+            (253_402_300_799_999_999, "9999-12-31 23:59:59.999999 UTC"),
+            (-62_135_596_800_000_001, "-62135596800000001"),
+            (253_402_300_800_000_000, "253402300800000000"),
+        ] {
+            assert_eq!(written(|out| timestamp(out, micros)), expected);
+        }
+    }
+
+    #[test]
     fn keys_that_are_equal_in_the_source_are_equal_here() {
         assert_eq!(
             written(|out| float(out, "-0.0")),
@@ -175,6 +237,11 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn every_day_has_its_date(days in -719_162..=2_932_896i32) {
+            prop_assert_eq!(date(days).and_then(CivilDate::days), Some(days));
+        }
+
         #[test]
         fn sequence_numbers_are_written_as_displayed(epoch: u64, file: u64, offset: u64, ordinal in 0..u64::MAX / 2) {
             let txn = TxnStart { epoch: Epoch(epoch), coord: BinlogCoord { file, offset } };

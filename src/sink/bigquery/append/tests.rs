@@ -88,8 +88,8 @@ fn block(target: &Arc<Target>, key: i64) -> Block {
         layout,
         pieces: vec![piece],
     };
-    let mut encoder = BatchEncoder::new(Arc::clone(target), batch);
-    encoder.next_block().unwrap().unwrap()
+    let mut encoder = BatchEncoder::new(Arc::clone(target), Arc::new(batch));
+    encoder.next_block().unwrap().unwrap().part.block
 }
 
 /// Far below every limit of patience in all, far above every pause.
@@ -210,7 +210,7 @@ async fn a_block_with_bad_rows_comes_back_with_all_that_the_server_named() {
     };
     let message = "field v is bad".to_owned();
     assert_eq!(errors, [(1, message.clone()), (0, message)]);
-    assert_eq!(block.origins.len(), 2);
+    assert_eq!(block.rows, 2);
     assert_eq!(server.seen().streams.len(), 1);
 }
 
@@ -226,10 +226,16 @@ async fn row_errors_that_name_no_row_still_refuse_the_request() {
 async fn a_request_that_is_refused_as_a_whole_comes_back() {
     for code in [Code::InvalidArgument, Code::FailedPrecondition] {
         let (server, outcomes) = run_keys(vec![Step::Refuse(code)], 0..2).await;
-        let Outcome::Refused { block, status, .. } = &outcomes[0] else {
+        let Outcome::Refused {
+            block,
+            code: refused,
+            message,
+            ..
+        } = &outcomes[0]
+        else {
             panic!("{outcomes:?}");
         };
-        assert_eq!((block.origins.len(), status.contains("scripted")), (2, true));
+        assert_eq!((block.rows, *refused, message.as_str()), (2, code, "scripted"));
         assert!(matches!(outcomes[1], Outcome::Appended));
         assert_eq!(server.seen().streams.len(), 1);
     }

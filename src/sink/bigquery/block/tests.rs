@@ -2,9 +2,9 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use super::super::fixture::{Cell, Field, changes, fields, image, inserts, plain, target};
+use super::super::fixture::{Cell, Field, changes, column, fields, image, inserts, layout, plain, target};
 use super::*;
-use crate::event::RowError;
+use crate::event::ColumnType;
 
 fn encoder(pieces: Vec<RowChanges>) -> BatchEncoder {
     let layout = plain();
@@ -12,10 +12,10 @@ fn encoder(pieces: Vec<RowChanges>) -> BatchEncoder {
         layout: Arc::clone(&layout),
         pieces,
     };
-    BatchEncoder::new(target(layout), batch)
+    BatchEncoder::new(target(layout), Arc::new(batch))
 }
 
-fn blocks(pieces: Vec<RowChanges>) -> Result<Vec<Block>, Error> {
+fn blocks(pieces: Vec<RowChanges>) -> Result<Vec<Cut>, Error> {
     let mut encoder = encoder(pieces);
     let mut blocks = Vec::new();
     while let Some(block) = encoder.next_block()? {
@@ -28,19 +28,22 @@ fn blocks(pieces: Vec<RowChanges>) -> Result<Vec<Block>, Error> {
 /// A sent row: key, `UPSERT` or `DELETE`, value, sequence number.
 type Sent = (i64, String, Option<String>, String);
 
-fn sent(blocks: &[Block]) -> Vec<Sent> {
+fn sent(cuts: &[Cut]) -> Vec<Sent> {
+    cuts.iter().flat_map(|cut| sent_in(&cut.part)).collect()
+}
+
+fn sent_in(part: &Part) -> Vec<Sent> {
     let mut sent = Vec::new();
-    for block in blocks {
-        let rows = fields(&block.body);
-        assert_eq!(rows.len(), block.origins.len());
-        for (number, row) in rows {
-            assert_eq!(number, 1);
-            let Field::Bytes(row) = row else { panic!() };
-            let row: BTreeMap<u32, Field> = fields(&row).into_iter().collect();
-            let Field::Varint(id) = row[&1] else { panic!() };
-            let text = row.get(&2).map(Field::text);
-            sent.push((id.cast_signed(), row[&4].text(), text, row[&5].text()));
-        }
+    let rows = fields(&part.block.body);
+    assert_eq!(part.origins.len(), part.block.rows);
+    assert_eq!(rows.len(), part.block.rows);
+    for (number, row) in rows {
+        assert_eq!(number, 1);
+        let Field::Bytes(row) = row else { panic!() };
+        let row: BTreeMap<u32, Field> = fields(&row).into_iter().collect();
+        let Field::Varint(id) = row[&1] else { panic!() };
+        let text = row.get(&2).map(Field::text);
+        sent.push((id.cast_signed(), row[&4].text(), text, row[&5].text()));
     }
     sent
 }
@@ -110,26 +113,137 @@ fn snapshot_rows_carry_the_low_watermark() {
     assert_eq!(numbers, ["1/2/10/0", "1/2/10/0"]);
 }
 
-#[test]
-fn a_refused_row_stops_the_batch_unless_a_later_change_took_its_place() {
-    let layout = plain();
-    let bad = || vec![Cell::Int(1), Cell::InvalidText];
-    let insert = || vec![Op::Insert { after: image(0) }];
-    let refused = blocks(vec![changes(&layout, 16, vec![bad()], insert())]).unwrap_err();
-    let Error::Row { table, at, source } = refused else {
-        panic!("{refused:?}");
+/// The refused rows of the only block: number, whether stale, reason.
+fn refused(pieces: Vec<RowChanges>) -> Vec<(String, bool, Refusal)> {
+    let batch = Batch {
+        layout: plain(),
+        pieces,
     };
-    assert_eq!(
-        (table.to_string().as_str(), at.txn.coord.offset),
-        ("shop.orders", 16)
-    );
-    assert!(matches!(source, RowError::Refused { .. }));
+    let mut encoder = encoder(batch.pieces.clone());
+    let cut = encoder.next_block().unwrap().unwrap();
+    assert!(encoder.next_block().unwrap().is_none());
+    let one = |(origin, refusal): (Origin, Refusal)| {
+        let row = origin.refused(&batch).unwrap();
+        (row.order.to_string(), row.stale, refusal)
+    };
+    cut.refused.into_iter().map(one).collect()
+}
+
+fn bad(id: i64) -> Vec<Cell> {
+    vec![Cell::Int(id), Cell::InvalidText]
+}
+
+fn insert() -> Vec<Op> {
+    vec![Op::Insert { after: image(0) }]
+}
+
+#[test]
+fn a_refused_row_is_set_apart_unless_a_later_change_took_its_place() {
+    let layout = plain();
+    let pieces = vec![
+        inserts(&layout, 8, &[(7, "x")]),
+        changes(&layout, 16, vec![bad(1)], insert()),
+    ];
+    let cuts = blocks(pieces.clone()).unwrap();
+    assert_eq!((cuts[0].changes, sent(&cuts).len()), (2, 1));
+    let apart = refused(pieces);
+    assert_eq!(apart.len(), 1);
+    assert_eq!((apart[0].0.as_str(), apart[0].1), ("1/2/10/3", false));
+    assert!(matches!(&apart[0].2, Refusal::Cell { column, .. } if column.as_str() == "v"));
 
     let cured = vec![
-        changes(&layout, 16, vec![bad()], insert()),
+        changes(&layout, 16, vec![bad(1)], insert()),
         changes(&layout, 32, vec![row(1, "good")], insert()),
     ];
+    assert_eq!(refused(cured.clone()), []);
     assert_eq!(sent(&blocks(cured).unwrap())[0].2.as_deref(), Some("good"));
+}
+
+#[test]
+fn a_refused_last_change_does_not_bring_back_an_older_one() {
+    let layout = plain();
+    let update = |rows: Vec<Vec<Cell>>, key_changed| {
+        let op = Op::Update {
+            before: image(0),
+            after: image(1),
+            key_changed,
+        };
+        changes(&layout, 32, rows, vec![op])
+    };
+    let delete = changes(
+        &layout,
+        16,
+        vec![row(1, "a")],
+        vec![Op::Delete { before: image(0) }],
+    );
+    let again = changes(&layout, 32, vec![bad(1)], insert());
+    for (pieces, stale) in [
+        (
+            vec![
+                inserts(&layout, 16, &[(1, "a")]),
+                update(vec![row(1, "a"), bad(1)], false),
+            ],
+            true,
+        ),
+        (vec![update(vec![row(1, "a"), bad(1)], false)], true),
+        (vec![delete, again.clone()], true),
+        // In whichever order they come.
+        (vec![again.clone(), inserts(&layout, 16, &[(1, "a")])], true),
+        (vec![again], false),
+    ] {
+        assert_eq!(sent(&blocks(pieces.clone()).unwrap()), []);
+        let apart = refused(pieces);
+        assert_eq!((apart.len(), apart[0].1), (1, stale), "{apart:?}");
+    }
+    // The old key goes in any case; the new one was not there before.
+    let moved = vec![update(vec![row(1, "a"), bad(2)], true)];
+    assert_eq!(sent(&blocks(moved.clone()).unwrap())[0].1, "DELETE");
+    assert!(!refused(moved)[0].1);
+}
+
+#[test]
+fn rows_without_a_key_that_can_be_written_do_not_share_one() {
+    let layout = layout(vec![
+        column("id", ColumnType::Text, Some(0)),
+        column("v", ColumnType::Text, None),
+    ]);
+    let rows = vec![
+        vec![Cell::InvalidText, Cell::Null],
+        vec![Cell::InvalidText, Cell::Null],
+    ];
+    let ops = vec![Op::Insert { after: image(0) }, Op::Delete { before: image(1) }];
+    let pieces = vec![changes(&layout, 16, rows, ops)];
+    let batch = Batch {
+        layout: Arc::clone(&layout),
+        pieces,
+    };
+    let mut encoder = BatchEncoder::new(target(layout), Arc::new(batch));
+    let cut = encoder.next_block().unwrap().unwrap();
+    assert_eq!((cut.part.block.rows, cut.refused.len()), (0, 2));
+}
+
+#[test]
+fn a_part_keeps_the_order_and_the_places_of_its_rows() {
+    let layout = plain();
+    let batch = Batch {
+        layout: Arc::clone(&layout),
+        pieces: vec![inserts(
+            &layout,
+            16,
+            &[(1, "a"), (2, "b"), (3, "ccc"), (4, "d"), (5, "e")],
+        )],
+    };
+    let cut = encoder(batch.pieces.clone()).next_block().unwrap().unwrap();
+    let rest = cut.part.only(|index| index != 0 && index != 3);
+    let again = rest.only(|index| index > 0);
+    let ids = |part: &Part| sent_in(part).into_iter().map(|row| row.0).collect::<Vec<_>>();
+    assert_eq!((ids(&rest), ids(&again)), (vec![2, 3, 5], vec![3, 5]));
+    let ordinals: Vec<u64> = again
+        .origins
+        .iter()
+        .map(|origin| origin.refused(&batch).unwrap().at.ordinal.0)
+        .collect();
+    assert_eq!(ordinals, [3, 5]);
 }
 
 #[test]
@@ -144,7 +258,7 @@ fn blocks_stay_below_the_target_and_large_rows_go_alone() {
         (5, "z"),
     ];
     let blocks = blocks(vec![inserts(&layout, 16, &rows)]).unwrap();
-    let sizes: Vec<usize> = blocks.iter().map(|block| block.origins.len()).collect();
+    let sizes: Vec<usize> = blocks.iter().map(|cut| cut.part.block.rows).collect();
     assert_eq!(sizes, [2, 1, 1, 1]);
     assert_eq!(blocks.iter().map(|block| block.changes).sum::<u64>(), 5);
     assert_eq!(
@@ -154,14 +268,20 @@ fn blocks_stay_below_the_target_and_large_rows_go_alone() {
 }
 
 #[test]
-fn a_row_beyond_a_request_is_refused_with_its_place_and_size() {
+fn a_row_beyond_a_request_is_set_apart_with_its_size() {
     let layout = plain();
     let text = "x".repeat(19_000_000);
-    let error = blocks(vec![inserts(&layout, 16, &[(1, "a"), (2, &text)])]).unwrap_err();
-    let Error::RowTooLarge { at, bytes, limit, .. } = error else {
-        panic!("{error:?}");
+    let pieces = vec![inserts(&layout, 16, &[(1, "a"), (2, &text), (3, "b")])];
+    let ids: Vec<i64> = sent(&blocks(pieces.clone()).unwrap())
+        .iter()
+        .map(|row| row.0)
+        .collect();
+    assert_eq!(ids, [1, 3]);
+    let apart = refused(pieces);
+    let Refusal::TooLarge { bytes, limit } = apart[0].2 else {
+        panic!("{apart:?}");
     };
-    assert_eq!((at.txn.coord.offset, at.ordinal), (16, Ordinal(2)));
+    assert_eq!(apart[0].0, "1/2/10/5");
     assert!(bytes > 19_000_000 && limit < 19_000_000);
 }
 
@@ -174,7 +294,7 @@ fn the_largest_row_that_is_taken_fits_the_hard_limit_with_its_schema() {
     let frame = wire::Frame {
         stream: target.destination.stream.clone().into(),
         schema: Some(target.destination.schema.clone()),
-        rows: blocks[0].body.clone(),
+        rows: blocks[0].part.block.body.clone(),
         trace_id: Bytes::from_static(b"replicator:pipeline-with-a-name-of-forty-characters"),
     };
     assert!(

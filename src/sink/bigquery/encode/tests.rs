@@ -10,10 +10,19 @@ use crate::proto::storage::ProtoSchema;
 
 /// Encodes one row of `columns`, the first of which is the key.
 fn encode(columns: &[(ColumnType, Cell)], change: ChangeType) -> Result<(Vec<u8>, Encoded), RowError> {
+    encode_keyed(columns, 0, change)
+}
+
+/// Encodes one row of `columns`, of which this one is the key.
+fn encode_keyed(
+    columns: &[(ColumnType, Cell)],
+    key: usize,
+    change: ChangeType,
+) -> Result<(Vec<u8>, Encoded), RowError> {
     let described = columns
         .iter()
         .enumerate()
-        .map(|(index, (kind, _))| column(&format!("c{index}"), *kind, (index == 0).then_some(0)))
+        .map(|(index, (kind, _))| column(&format!("c{index}"), *kind, (index == key).then_some(0)))
         .collect();
     let target = target(layout(described));
     let images = Images(vec![columns.iter().map(|(_, cell)| cell.clone()).collect()]);
@@ -250,8 +259,12 @@ fn keys_are_never_bent() {
         (ColumnType::Text, Cell::InvalidText),
     ] {
         for change in [ChangeType::Upsert, ChangeType::Delete] {
-            let error = encode(&[(kind, cell.clone())], change).unwrap_err();
-            assert!(matches!(error, RowError::Refused { .. }), "{cell:?}: {error}");
+            let columns = [(ColumnType::Text, Cell::InvalidText), (kind, cell.clone())];
+            let (_, encoded) = encode_keyed(&columns, 1, change).unwrap();
+            let Encoded::KeyRefused(Refusal::Cell { column, .. }) = encoded else {
+                panic!("{cell:?}: {encoded:?}");
+            };
+            assert_eq!(column.as_str(), "c1");
         }
     }
 }
@@ -263,7 +276,7 @@ fn what_cannot_be_written_refuses_the_row_and_names_the_column() {
         (ColumnType::Text, Cell::InvalidText),
     ];
     let (_, encoded) = encode(&cells, ChangeType::Upsert).unwrap();
-    let Encoded::Refused(RowError::Refused { column, .. }) = encoded else {
+    let Encoded::Refused(Refusal::Cell { column, .. }) = encoded else {
         panic!("{encoded:?}");
     };
     assert_eq!(column.as_str(), "c1");
