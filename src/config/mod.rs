@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::event::TableId;
 
+mod auth;
 mod duration;
 mod error;
 mod load;
@@ -122,6 +123,8 @@ pub struct BigQuerySink {
     pub max_staleness: Duration,
     /// Where tokens come from.
     pub auth: Auth,
+    /// Whose tokens are used in the end, unless those of `auth` itself.
+    pub impersonate: Option<Impersonation>,
     /// Where the REST API is: `https://bigquery.googleapis.com` unless set. Never ends in a slash.
     pub rest: String,
     /// Where the Storage Write API is: `https://bigquerystorage.googleapis.com` unless set.
@@ -129,12 +132,23 @@ pub struct BigQuerySink {
 }
 
 /// Where tokens for Google's API come from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Auth {
     /// Application default credentials.
     Adc,
+    /// A service account's key, as JSON.
+    ServiceAccount(Secret),
     /// No token: the emulator.
     None,
+}
+
+/// A service account that is acted as.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Impersonation {
+    /// Its email address.
+    pub account: String,
+    /// Email addresses of the accounts on the way to it, each of which may act as the next.
+    pub delegates: Vec<String>,
 }
 
 impl Config {

@@ -190,6 +190,15 @@ pub(super) struct RawBigquery {
     pub(super) apply_budget_per_month: Option<String>,
     /// Where tokens come from: `adc` unless set.
     pub(super) auth: Option<RawAuth>,
+    /// The JSON of a service account's key, with `auth: service_account`: `${file:/path}`, which is read
+    /// anew when its tokens are refused, or `${VAR}`.
+    pub(super) credentials: Option<String>,
+    /// Email address of a service account to act as. What `auth` finds needs
+    /// `roles/iam.serviceAccountTokenCreator` on it.
+    pub(super) impersonate: Option<String>,
+    /// Service accounts between what `auth` finds and `impersonate`, each of which may act as the next.
+    #[schemars(with = "Option<Vec<String>>")]
+    pub(super) impersonate_delegates: Option<Vec<Option<String>>>,
     /// Where the two APIs are; Google's unless set.
     pub(super) endpoints: Option<RawEndpoints>,
 }
@@ -199,9 +208,10 @@ pub(super) struct RawBigquery {
 #[serde(rename_all = "snake_case")]
 #[schemars(rename = "Auth")]
 pub(super) enum RawAuth {
-    /// Application default credentials.
+    /// Application default credentials: the file that GOOGLE_APPLICATION_CREDENTIALS names, gcloud's, or
+    /// the metadata server.
     Adc,
-    /// A key file named here. Not in this version.
+    /// The service account's key in `credentials`.
     ServiceAccount,
     /// No token: for the emulator.
     None,

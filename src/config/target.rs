@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::raw::{RawAuth, RawBigquery, RawEndpoints};
+use super::raw::{RawBigquery, RawEndpoints};
 use super::validate::Rules;
-use super::{Auth, BigQuerySink, duration, shape};
+use super::{Auth, BigQuerySink, auth, duration, shape};
 
 const KEY: &str = "sink.bigquery";
 const REST: &str = "https://bigquery.googleapis.com";
@@ -12,6 +12,8 @@ const WRITE: &str = "https://bigquerystorage.googleapis.com";
 
 /// Judges `sink.bigquery`.
 pub(super) fn bigquery(raw: RawBigquery, rules: &mut Rules<'_>) -> Option<BigQuerySink> {
+    let auth = auth::auth(&raw, rules);
+    let impersonate = auth::impersonation(&raw, rules);
     let project = rules.require(
         "sink.bigquery.project",
         raw.project,
@@ -33,19 +35,7 @@ pub(super) fn bigquery(raw: RawBigquery, rules: &mut Rules<'_>) -> Option<BigQue
             "remove it and set max_staleness to a duration",
         );
     }
-    let auth = match raw.auth.unwrap_or(RawAuth::Adc) {
-        RawAuth::Adc => Some(Auth::Adc),
-        RawAuth::None => Some(Auth::None),
-        RawAuth::ServiceAccount => {
-            rules.mistakes.not_built(
-                "sink.bigquery.auth",
-                "service_account",
-                "write adc and name the key file in the environment variable GOOGLE_APPLICATION_CREDENTIALS",
-            );
-            None
-        }
-    };
-    let (rest, write) = endpoints(raw.endpoints.unwrap_or_default(), auth, rules);
+    let (rest, write) = endpoints(raw.endpoints.unwrap_or_default(), auth.as_ref(), rules);
     Some(BigQuerySink {
         project: project?,
         dataset: dataset?,
@@ -54,6 +44,7 @@ pub(super) fn bigquery(raw: RawBigquery, rules: &mut Rules<'_>) -> Option<BigQue
         jobs_project: jobs_project?,
         max_staleness: max_staleness?,
         auth: auth?,
+        impersonate: impersonate?,
         rest: rest?,
         write: write?,
     })
@@ -176,13 +167,13 @@ fn max_staleness(raw: Option<String>, rules: &mut Rules<'_>) -> Option<Duration>
 /// a configuration that means the emulator.
 fn endpoints(
     raw: RawEndpoints,
-    auth: Option<Auth>,
+    auth: Option<&Auth>,
     rules: &mut Rules<'_>,
 ) -> (Option<String>, Option<String>) {
     let mut one = |name: &str, given: Option<String>, usual: &str| {
         let key = format!("{KEY}.endpoints.{name}");
         let Some(text) = given else {
-            if auth == Some(Auth::None) {
+            if matches!(auth, Some(Auth::None)) {
                 rules.mistakes.missing(
                     &key,
                     "auth: none is for the emulator: write its address, such as http://127.0.0.1:9050",
@@ -204,7 +195,7 @@ fn endpoints(
             );
             return None;
         }
-        if text.starts_with("http://") && auth == Some(Auth::Adc) {
+        if text.starts_with("http://") && matches!(auth, Some(Auth::Adc | Auth::ServiceAccount(_))) {
             rules.mistakes.add(
                 &key,
                 "would carry the access token without encryption",

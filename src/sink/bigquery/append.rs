@@ -12,9 +12,9 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
-use tonic::transport::Endpoint;
 
-use super::auth::{Tokens, address};
+use super::auth::{Generation, Tokens, address};
+use super::connect::Server;
 use super::delivery::{Delivery, Destination};
 use super::error::Error;
 use super::status::{Failure, Verdict};
@@ -40,7 +40,7 @@ const SILENCE: Duration = Duration::from_secs(300);
 /// What all connections have in common.
 #[derive(Debug, Clone)]
 pub(super) struct Link {
-    pub(super) endpoint: Endpoint,
+    pub(super) server: Server,
     pub(super) tokens: Tokens,
     pub(super) trace_id: Bytes,
     pub(super) clock: Clock,
@@ -60,6 +60,7 @@ pub(super) async fn run(link: Link, inbox: mpsc::Receiver<Delivery>) {
         slower: slower(),
         pause: None,
         troubles: HashMap::new(),
+        token: Generation::default(),
     };
     worker.run().await;
 }
@@ -110,6 +111,8 @@ struct Worker {
     pause: Option<Instant>,
     /// Since when a stream, by its name, cannot be written.
     troubles: HashMap<String, Instant>,
+    /// Whose token the present stream was opened with.
+    token: Generation,
 }
 
 /// How a stream ended.
@@ -254,11 +257,11 @@ impl Worker {
     }
 
     async fn open(
-        &self,
+        &mut self,
         stream: &str,
         outbound: mpsc::Receiver<Frame>,
     ) -> Result<Streaming<AppendRowsResponse>, Failure> {
-        let channel = self.link.endpoint.connect_lazy();
+        let channel = self.link.server.channel();
         let mut client = tonic::client::Grpc::new(channel);
         client
             .ready()
@@ -272,6 +275,7 @@ impl Worker {
             };
             Failure::of_call(&tonic::Status::new(code, chain(&error)))
         })?;
+        self.token = bearer.generation;
         address(request.metadata_mut(), "write_stream", stream, bearer);
         let path = http::uri::PathAndQuery::from_static(
             "/google.cloud.bigquery.storage.v1.BigQueryWrite/AppendRows",
@@ -390,6 +394,7 @@ impl Worker {
         } else {
             tracing::warn!(%table, error = %failure, "append failed");
         }
+        self.judge_token(failure);
         match verdict {
             Verdict::Again => self.pause(),
             Verdict::Slower(asked) => self.pause_longer(asked),
@@ -418,9 +423,17 @@ impl Worker {
         None
     }
 
+    /// A token that was refused is not used again.
+    fn judge_token(&self, failure: &Failure) {
+        if failure.code == tonic::Code::Unauthenticated {
+            self.link.tokens.refused(self.token);
+        }
+    }
+
     /// A stream that ended with an error, `requests` of it unanswered, `oldest` the first of them. Others may
     /// wait to be sent again before it: they are not to blame.
     fn failed(&mut self, failure: &Failure, requests: usize, oldest: Option<u64>) {
+        self.judge_token(failure);
         match failure.verdict() {
             Verdict::Again if requests == 0 => {
                 // Idle streams and servers that restart end this way; the next delivery connects anew.

@@ -1,102 +1,172 @@
-//! What every call carries: where it goes, and a token. The credentials keep a token until shortly before its end, so that asking
-//! for one costs nothing.
+//! What every call carries: where it goes, and a token. The credentials renew a token some minutes before
+//! its end, so that asking for one costs nothing and a stream that is opened late has a token that is valid;
+//! a token that is refused before its end is dropped together with the credentials that gave it.
 
-use google_cloud_auth::credentials::{AccessTokenCredentials, Builder};
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use google_cloud_auth::credentials::{CacheableResource, Credentials};
 use google_cloud_auth::errors::CredentialsError;
-use tonic::metadata::{Ascii, MetadataMap, MetadataValue};
+use http::{Extensions, HeaderMap};
+use tonic::metadata::MetadataMap;
 
 use super::error::Error;
-use crate::config;
+use crate::clock::Clock;
+use crate::config::{Auth, BigQuerySink};
 
-/// Covers the REST API and the Storage Write API.
-const SCOPE: &str = "https://www.googleapis.com/auth/bigquery";
+mod aws;
+mod origin;
+mod shown;
+
+use origin::Origin;
+use shown::shown;
+
+/// Which credentials a token is from: each connection may say of one token that it was refused, and only
+/// the first of them has a new one made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Generation(u64);
+
+/// What shows who calls.
+#[derive(Debug, Default)]
+pub(super) struct Bearer {
+    /// `authorization` and, if the credentials name a project for quotas, `x-goog-user-project`.
+    pub(super) headers: HeaderMap,
+    pub(super) generation: Generation,
+}
 
 /// Where tokens come from.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) enum Tokens {
-    Google(AccessTokenCredentials),
+    Google(Arc<Google>),
     None,
 }
 
+/// Credentials, and how to make new ones.
+pub(super) struct Google {
+    origin: Origin,
+    current: Mutex<Current>,
+}
+
+#[derive(Default)]
+struct Current {
+    /// `None` after they were refused or failed for good.
+    credentials: Option<Credentials>,
+    generation: Generation,
+}
+
+/// Some of the credentials print what is in them.
+impl fmt::Debug for Tokens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Tokens::Google(_) => "Google",
+            Tokens::None => "None",
+        })
+    }
+}
+
 impl Tokens {
-    /// Finds the credentials.
+    /// Finds the credentials. To be called within a runtime.
     ///
     /// # Errors
     /// There are none, or they cannot be read.
-    pub(super) fn new(auth: config::Auth) -> Result<Tokens, Error> {
-        match auth {
-            config::Auth::None => Ok(Tokens::None),
-            config::Auth::Adc => Builder::default()
-                .with_scopes([SCOPE])
-                .build_access_token_credentials()
-                .map(Tokens::Google)
-                .map_err(|source| Error::Token {
-                    transient: false,
-                    source: source.into(),
-                }),
+    pub(super) fn new(sink: &BigQuerySink, clock: Clock) -> Result<Tokens, Error> {
+        if sink.auth == Auth::None {
+            return Ok(Tokens::None);
         }
+        let google = Google {
+            origin: Origin::new(sink, clock),
+            current: Mutex::default(),
+        };
+        google.credentials()?;
+        Ok(Tokens::Google(Arc::new(google)))
     }
 
-    /// The value of the header `authorization`, if one is to be sent.
+    /// What the next call carries; empty where no token is needed.
     ///
     /// # Errors
     /// No token could be had.
-    pub(super) async fn bearer(&self) -> Result<Option<MetadataValue<Ascii>>, Error> {
-        let Tokens::Google(credentials) = self else {
-            return Ok(None);
+    pub(super) async fn bearer(&self) -> Result<Bearer, Error> {
+        let Tokens::Google(google) = self else {
+            return Ok(Bearer::default());
         };
-        let failed = |source: CredentialsError| Error::Token {
-            transient: source.is_transient(),
-            source: source.into(),
+        let (credentials, generation) = google.credentials()?;
+        let failure = match credentials.headers(Extensions::new()).await {
+            Ok(CacheableResource::New { data, .. }) => {
+                return Ok(Bearer {
+                    headers: data,
+                    generation,
+                });
+            }
+            Ok(CacheableResource::NotModified) => {
+                CredentialsError::from_msg(false, "no token where one was asked for")
+            }
+            Err(failure) => failure,
         };
-        let token = credentials.access_token().await.map_err(failed)?;
-        let mut value: MetadataValue<Ascii> =
-            format!("Bearer {}", token.token)
-                .parse()
-                .map_err(|_| Error::Token {
-                    transient: false,
-                    source: "the token is no header value".into(),
-                })?;
-        value.set_sensitive(true);
-        Ok(Some(value))
+        if !failure.is_transient() {
+            // They would repeat it for ever, though a file may have been replaced since.
+            google.forget(generation);
+        }
+        Err(Error::Token {
+            transient: failure.is_transient(),
+            source: shown(&failure).into(),
+        })
+    }
+
+    /// Makes the next call ask for a new token, because one of these credentials' was refused.
+    pub(super) fn refused(&self, generation: Generation) {
+        if let Tokens::Google(google) = self
+            && google.forget(generation)
+        {
+            tracing::warn!("the access token was refused, the next call asks for a new one");
+        }
+    }
+}
+
+impl Google {
+    fn credentials(&self) -> Result<(Credentials, Generation), Error> {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(credentials) = &current.credentials {
+            return Ok((credentials.clone(), current.generation));
+        }
+        let made = self.origin.credentials().map_err(|failure| Error::Token {
+            transient: false,
+            source: shown(&*failure).into(),
+        })?;
+        current.credentials = Some(made.clone());
+        current.generation.0 += 1;
+        Ok((made, current.generation))
+    }
+
+    /// Drops the credentials if they are still these; says whether they were.
+    fn forget(&self, generation: Generation) -> bool {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        current.generation == generation && current.credentials.take().is_some()
     }
 }
 
 /// Adds what every call carries: where it goes (percent-encoded but for `/`, AIP-4222) and who calls.
-pub(super) fn address(
-    metadata: &mut MetadataMap,
-    key: &str,
-    resource: &str,
-    bearer: Option<MetadataValue<Ascii>>,
-) {
-    let mut params = format!("{key}=");
-    for byte in resource.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' | b'/' => {
-                params.push(char::from(byte));
-            }
-            _ => params.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    if let Ok(value) = params.parse() {
+pub(super) fn address(metadata: &mut MetadataMap, key: &str, resource: &str, bearer: Bearer) {
+    let mut headers = std::mem::take(metadata).into_headers();
+    headers.extend(bearer.headers);
+    *metadata = MetadataMap::from_headers(headers);
+    if let Ok(value) = format!("{key}={}", percent_encoded(resource)).parse() {
         metadata.insert("x-goog-request-params", value);
     }
-    if let Some(bearer) = bearer {
-        metadata.insert("authorization", bearer);
+}
+
+/// All but RFC 3986's unreserved characters and `/` as `%XX`.
+fn percent_encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' | b'/' => {
+                encoded.push(char::from(byte));
+            }
+            _ => encoded.push_str(&format!("%{byte:02X}")),
+        }
     }
+    encoded
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn routing_headers_are_percent_encoded() {
-        let mut metadata = MetadataMap::new();
-        address(&mut metadata, "write_stream", "projects/example.com:p/x", None);
-        assert_eq!(
-            metadata.get("x-goog-request-params").unwrap(),
-            "write_stream=projects/example.com%3Ap/x"
-        );
-    }
-}
+mod tests;

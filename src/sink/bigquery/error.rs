@@ -234,14 +234,14 @@ impl Classify for Error {
                 "grant the replicator's service account roles/bigquery.dataEditor on the data set of {target} and roles/bigquery.jobUser on the project that jobs run in"
             ),
             Error::Token { transient: false, .. } => {
-                "see that application default credentials are there: GOOGLE_APPLICATION_CREDENTIALS, workload identity, or gcloud auth application-default login".to_owned()
+                "see that the credentials are there and may be used: sink.bigquery.auth, GOOGLE_APPLICATION_CREDENTIALS or the metadata server; docs/operations.md has the steps for each".to_owned()
             }
             Error::Rest { transient: false, .. } => {
                 "read BigQuery's message and correct the configuration or the permissions".to_owned()
             }
             Error::Client { .. } => "correct sink.bigquery.endpoints".to_owned(),
             Error::Rest { transient: true, .. } => {
-                "check the network, proxies and sink.bigquery.endpoints.rest".to_owned()
+                "check the network, HTTPS_PROXY, SSL_CERT_FILE and sink.bigquery.endpoints.rest".to_owned()
             }
             Error::Token { .. } | Error::Stopped => return None,
         };

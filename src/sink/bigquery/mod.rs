@@ -4,15 +4,14 @@
 //! `encode` with `numeric`, `text`, `json` (a row to bytes), `block` (a batch to requests), `wire` (a
 //! request to bytes), `delivery` (what is sent and how it ends), `append` (one connection) with `status`
 //! (what an answer means), `pool` (which connection), `settle` with `letter` and `letters` (what becomes of rows
-//! that are refused), `tables` with `rest` and `query` (target tables), `auth`, `meters`.
+//! that are refused), `tables` with `rest` and `query` (target tables), `auth` (tokens), `connect`
+//! (proxies), `meters`.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tonic::transport::{ClientTlsConfig, Endpoint};
 
 use super::{Batch, BoxFuture, Durable, Pending, Prepared, Sink, SinkError};
 use crate::clock::Clock;
@@ -23,6 +22,7 @@ use crate::task;
 mod append;
 mod auth;
 mod block;
+mod connect;
 mod delivery;
 mod descriptor;
 mod encode;
@@ -51,6 +51,7 @@ pub use error::{Error, RowAt, Waited};
 use append::Link;
 use auth::Tokens;
 use block::{BatchEncoder, Cut, Part};
+use connect::Server;
 use letters::{DEAD_LETTERS, DeadLetters};
 use plan::{Place, Target};
 use pool::Pool;
@@ -94,8 +95,8 @@ impl BigQuery {
         let _chosen = rustls::crypto::ring::default_provider().install_default();
         meters::describe();
         let sink = &config.sink;
-        let tokens = Tokens::new(sink.auth)?;
-        let endpoint = endpoint(&sink.write)?;
+        let tokens = Tokens::new(sink, clock.clone())?;
+        let server = Server::new(&sink.write)?;
         let tables = Arc::new(Tables {
             rest: Rest::new(&sink.rest, tokens.clone(), clock.clone())?,
             jobs: Jobs {
@@ -103,13 +104,13 @@ impl BigQuery {
                 location: sink.location.clone(),
                 pipeline: config.pipeline.clone(),
             },
-            endpoint: endpoint.clone(),
+            server: server.clone(),
             tokens: tokens.clone(),
             location: sink.location.clone(),
             max_staleness: sink.max_staleness,
         });
         let link = Link {
-            endpoint,
+            server,
             tokens,
             trace_id: Bytes::from(format!("replicator:{}", config.pipeline)),
             clock,
@@ -257,27 +258,6 @@ async fn encode(
     .join()
     .await
     .map_err(|_| Error::Stopped)
-}
-
-/// Where the Storage Write API is, and how its connections are kept.
-fn endpoint(url: &str) -> Result<Endpoint, Error> {
-    let failed = |source: tonic::transport::Error| Error::Client {
-        endpoint: url.to_owned(),
-        source: source.into(),
-    };
-    let endpoint = Endpoint::from_shared(url.to_owned())
-        .map_err(failed)?
-        .connect_timeout(Duration::from_secs(10))
-        .tcp_nodelay(true)
-        .http2_keep_alive_interval(Duration::from_secs(30))
-        .keep_alive_timeout(Duration::from_secs(10))
-        .keep_alive_while_idle(true);
-    if url.starts_with("https://") {
-        return endpoint
-            .tls_config(ClientTlsConfig::new().with_native_roots())
-            .map_err(failed);
-    }
-    Ok(endpoint)
 }
 
 impl Sink for BigQuery {

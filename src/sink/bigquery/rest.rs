@@ -10,7 +10,7 @@ use reqwest::{Method, StatusCode, header};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::auth::Tokens;
+use super::auth::{Bearer, Tokens};
 use super::error::Error;
 use crate::clock::Clock;
 use crate::fault::{Classify, Fault, chain};
@@ -224,16 +224,27 @@ impl Rest {
         }
     }
 
+    /// One attempt; a second one at once where the token was refused, which may have been revoked.
     async fn attempt(&self, call: &Call) -> Result<Value, Attempt> {
+        let bearer = self.tokens.bearer().await.map_err(Attempt::Token)?;
+        let generation = bearer.generation;
+        match self.send(call, bearer).await {
+            Err(Attempt::Refused(refusal, _)) if refusal.status == StatusCode::UNAUTHORIZED => {
+                self.tokens.refused(generation);
+                let bearer = self.tokens.bearer().await.map_err(Attempt::Token)?;
+                self.send(call, bearer).await
+            }
+            other => other,
+        }
+    }
+
+    async fn send(&self, call: &Call, bearer: Bearer) -> Result<Value, Attempt> {
         let broken = |error: reqwest::Error| Attempt::Broken(chain(&error.without_url()));
         let url = format!("{}/bigquery/v2/{}", self.base, call.path);
-        let mut request = self.http.request(call.method.clone(), url);
-        if let Some(bearer) = self.tokens.bearer().await.map_err(Attempt::Token)?
-            && let Ok(mut value) = header::HeaderValue::from_bytes(bearer.as_bytes())
-        {
-            value.set_sensitive(true);
-            request = request.header(header::AUTHORIZATION, value);
-        }
+        let mut request = self
+            .http
+            .request(call.method.clone(), url)
+            .headers(bearer.headers);
         if let Some(body) = &call.body {
             request = request.json(body);
         }

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::auth::{Tokens, address};
+use super::connect::Server;
 use super::delivery::Destination;
 use super::error::Error;
 use super::plan::{Place, Target};
@@ -31,7 +32,7 @@ const SPREADING: Duration = Duration::from_secs(300);
 pub(super) struct Tables {
     pub(super) rest: Rest,
     pub(super) jobs: Jobs,
-    pub(super) endpoint: tonic::transport::Endpoint,
+    pub(super) server: Server,
     pub(super) tokens: Tokens,
     /// Location of data sets that are created.
     pub(super) location: Option<String>,
@@ -291,7 +292,7 @@ impl Tables {
     }
 
     async fn stream_known(&self, destination: &Destination) -> Result<Option<Failure>, Error> {
-        let mut client = BigQueryWriteClient::new(self.endpoint.connect_lazy());
+        let mut client = BigQueryWriteClient::new(self.server.channel());
         let mut request = tonic::Request::new(GetWriteStreamRequest {
             name: destination.stream.clone(),
             view: WriteStreamView::Full.into(),

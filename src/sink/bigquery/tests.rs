@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use futures_util::FutureExt;
 use serde_json::json;
 use tonic::Code;
@@ -41,6 +43,7 @@ fn config(rest: &str, write: &str) -> Config {
             jobs_project: "jobs".to_owned(),
             max_staleness: Duration::from_secs(900),
             auth: Auth::None,
+            impersonate: None,
             rest: rest.to_owned(),
             write: write.to_owned(),
         },

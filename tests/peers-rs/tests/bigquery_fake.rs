@@ -171,6 +171,7 @@ fn config(project: &str, write: &str) -> Config {
             jobs_project: project.to_owned(),
             max_staleness: Duration::ZERO,
             auth: Auth::None,
+            impersonate: None,
             rest: write.to_owned(),
             write: write.to_owned(),
         },

@@ -25,7 +25,7 @@ impl Client {
     fn new(url: &str) -> Client {
         let clock = Clock::manual();
         let link = Link {
-            endpoint: super::super::endpoint(url).unwrap(),
+            server: super::super::connect::Server::new(url).unwrap(),
             tokens: Tokens::None,
             trace_id: Bytes::from_static(b"replicator:test"),
             clock: clock.clone(),
