@@ -96,13 +96,22 @@ impl World {
         if let Some(name) = failpoint {
             program.env("REPLICATOR_FAILPOINT", name);
         }
-        Process(
-            program
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .spawn()
-                .unwrap(),
-        )
+        let log = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.log_path())
+            .unwrap();
+        Process(program.stdout(Stdio::null()).stderr(log).spawn().unwrap())
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.folder.path().join("log")
+    }
+
+    /// The last things that the program said, for whoever reads a failure.
+    fn log(&self) -> String {
+        let log = std::fs::read(self.log_path()).unwrap_or_default();
+        String::from_utf8_lossy(&log[log.len().saturating_sub(8000)..]).into_owned()
     }
 
     /// Runs a command to its end: exit code and what it said on standard error.
@@ -157,7 +166,7 @@ impl World {
             }
             Clock::real().sleep(Duration::from_millis(250)).await;
         }
-        panic!("never equal: {last}\n{}", self.checkpoint());
+        panic!("never equal: {last}\n{}\n{}", self.checkpoint(), self.log());
     }
 
     fn checkpoint(&self) -> String {
