@@ -24,6 +24,9 @@ pub(super) const ROWS_FIELD: u32 = 1;
 /// Tag and length before a row in a block, at most.
 const ROW_OVERHEAD: usize = 6;
 
+/// Rows that a block makes room for before it knows its own, at most: growing moves what is there.
+const PRESIZED: usize = 32_768;
+
 /// The rows of one request.
 #[derive(Debug, Clone)]
 pub(super) struct Block {
@@ -214,12 +217,19 @@ impl BatchEncoder {
             .sum()
     }
 
+    /// Changes that are not encoded yet.
+    fn changes_left(&self) -> usize {
+        let pieces = self.batch.pieces.iter().skip(self.piece);
+        let all: usize = pieces.map(|piece| piece.changes.len()).sum();
+        all.saturating_sub(self.change)
+    }
+
     /// The next block; `None` at the batch's end.
     ///
     /// # Errors
     /// A row cannot be walked; the batch is then of no further use.
     pub(super) fn next_block(&mut self) -> Result<Option<Cut>, Error> {
-        let mut filling = Filling::default();
+        let mut filling = Filling::with_room(self.changes_left().min(PRESIZED));
         let target = Arc::clone(&self.target);
         while let Some(piece) = self.batch.pieces.get(self.piece) {
             self.prefix.clear();
@@ -361,6 +371,13 @@ impl Writer<'_> {
 }
 
 impl Filling {
+    fn with_room(rows: usize) -> Filling {
+        let mut filling = Filling::default();
+        filling.entries.reserve(rows);
+        filling.heads.reserve(rows);
+        filling
+    }
+
     fn add(
         &mut self,
         encoder: &RowEncoder,

@@ -32,31 +32,35 @@ pub(super) fn guard_numbers(out: &mut Vec<u8>, document: &str) -> u64 {
 }
 
 /// The next number literal outside strings, at or after `at`.
-fn next_number(document: &str, at: usize) -> Option<(usize, usize)> {
-    let mut bytes = document.bytes().enumerate().skip(at);
-    while let Some((start, byte)) = bytes.next() {
-        match byte {
-            b'"' => {
-                while let Some((_, inside)) = bytes.next() {
-                    match inside {
-                        b'\\' => {
-                            bytes.next();
-                        }
-                        b'"' => break,
-                        _ => {}
-                    }
-                }
-            }
-            b'-' | b'0'..=b'9' => {
-                let len = bytes
-                    .take_while(|(_, byte)| matches!(byte, b'0'..=b'9' | b'.' | b'e' | b'E' | b'+' | b'-'))
-                    .count();
-                return Some((start, start + 1 + len));
-            }
-            _ => {}
+fn next_number(document: &str, mut at: usize) -> Option<(usize, usize)> {
+    let bytes = document.as_bytes();
+    loop {
+        let rest = bytes.get(at..)?;
+        at += rest
+            .iter()
+            .position(|byte| matches!(byte, b'"' | b'-' | b'0'..=b'9'))?;
+        if bytes.get(at) == Some(&b'"') {
+            at = string_end(bytes, at + 1)?;
+            continue;
         }
+        let literal = bytes.get(at + 1..)?.iter();
+        let len = literal
+            .take_while(|byte| matches!(byte, b'0'..=b'9' | b'.' | b'e' | b'E' | b'+' | b'-'))
+            .count();
+        return Some((at, at + 1 + len));
     }
-    None
+}
+
+/// What follows the string whose content begins at `at`.
+fn string_end(bytes: &[u8], mut at: usize) -> Option<usize> {
+    loop {
+        let rest = bytes.get(at..)?;
+        at += rest.iter().position(|byte| matches!(byte, b'"' | b'\\'))?;
+        if bytes.get(at) == Some(&b'"') {
+            return Some(at + 1);
+        }
+        at += 2;
+    }
 }
 
 /// Whether a number literal comes back as the same number.
