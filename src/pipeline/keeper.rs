@@ -188,17 +188,18 @@ impl Keeper {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                Some(ended) = self.units.next(), if !self.units.is_empty() => self.ended(ended)?,
-                message = messages.recv() => match message {
-                    Some(message) => self.message(message),
-                    None => break,
-                },
+                // Before the others, which may never pause.
                 () = &mut due => {
                     due = self.clock.sleep(SAVE_AFTER);
                     if self.changed {
                         self.save().await?;
                     }
                 }
+                Some(ended) = self.units.next(), if !self.units.is_empty() => self.ended(ended)?,
+                message = messages.recv() => match message {
+                    Some(message) => self.message(message),
+                    None => break,
+                },
             }
             if !self.waiting.is_empty() {
                 self.save().await?;
