@@ -1,6 +1,6 @@
 //! Connections to the server, every one opened the same way: the password revealed anew, TLS as
 //! configured, and a session that reads values exactly (UTC, no sql_mode that alters a read, long
-//! timeouts). No pool: the replicator holds few connections and each for long.
+//! timeouts).
 
 use std::io;
 use std::time::Duration;

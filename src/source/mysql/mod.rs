@@ -21,6 +21,7 @@ pub mod preflight;
 pub mod query_event;
 pub mod rows;
 pub mod server;
+mod sessions;
 pub mod snapshot_rows;
 pub mod source;
 pub mod stream;

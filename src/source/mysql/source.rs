@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
+use tokio::sync::mpsc;
 
 use super::catalog_read::{read_estimate, read_table, read_tables};
-use super::chunks::{BatchLimits, ChunkStream, plan_chunk, read_chunk};
+use super::chunks::{BatchLimits, plan_chunk, read_chunk};
 use super::connect::Connector;
 use super::error::MysqlError;
 use super::server::{ServerInfo, read_gtid_sets};
+use super::sessions::Sessions;
 use super::stream::error::StreamError;
 use super::stream::open::Opener;
 use super::stream::raw;
@@ -21,6 +23,7 @@ use crate::event::{
 };
 use crate::fault::{Classify, Fault, boxed};
 use crate::source::{BoxFuture, ChunkRead, ChunkRows, Estimate, Opened, Source, SourceError};
+use crate::task::{self, Task};
 
 /// Rows and bytes of one delivery of a snapshot.
 const BATCH: BatchLimits = BatchLimits {
@@ -35,6 +38,7 @@ const LOCK_SECONDS: u32 = 2;
 #[derive(Debug)]
 pub struct Mysql {
     connector: Connector,
+    sessions: Sessions,
     clock: Clock,
     server_id: u32,
     chunk_rows: u64,
@@ -51,6 +55,8 @@ enum ReadError {
     Changed { table: TableId, text: String },
     #[error("{0} is gone")]
     Gone(TableId),
+    #[error("the reading of {0} ended without its last row")]
+    CutShort(TableId),
 }
 
 impl Classify for ReadError {
@@ -58,12 +64,13 @@ impl Classify for ReadError {
         match self {
             ReadError::Behind | ReadError::Prepared => Fault::RETRY,
             ReadError::Changed { table, .. } | ReadError::Gone(table) => Fault::Table(table.clone()),
+            ReadError::CutShort(_) => Fault::Fatal,
         }
     }
 
     fn hint(&self) -> Option<String> {
         match self {
-            ReadError::Behind => None,
+            ReadError::Behind | ReadError::CutShort(_) => None,
             ReadError::Prepared => Some("find them with XA RECOVER and commit or roll them back".to_owned()),
             ReadError::Changed { .. } | ReadError::Gone(_) => Some(
                 "remove the table from the checkpoint and drop its target, so that it is copied anew as it is now".to_owned(),
@@ -80,8 +87,10 @@ impl Mysql {
             .server_id
             .unwrap_or_else(|| fastrand::u32(0x1000_0000..u32::MAX) & !1);
         let chunk_rows = source.snapshot.chunk_rows;
+        let connector = Connector::new(source, clock.clone());
         Mysql {
-            connector: Connector::new(source, clock.clone()),
+            sessions: Sessions::new(connector.clone(), clock.clone()),
+            connector,
             clock,
             server_id,
             chunk_rows,
@@ -94,8 +103,10 @@ impl Mysql {
     }
 
     async fn catalog(&self) -> Result<Vec<CatalogTable>, MysqlError> {
-        let mut conn = self.connector.connect_query().await?;
-        read_tables(&mut conn, &self.connector.source().tables).await
+        let mut conn = self.sessions.take().await?;
+        let tables = read_tables(&mut conn, &self.connector.source().tables).await?;
+        self.sessions.give(conn);
+        Ok(tables)
     }
 
     async fn table(&self, conn: &mut Conn, table: &TableId) -> Result<CatalogTable, SourceError> {
@@ -152,15 +163,15 @@ impl Mysql {
         }
     }
 
-    async fn begin_read(&self, read: ChunkRead) -> Result<Reader, SourceError> {
-        let mut conn = self.connector.connect_query().await.map_err(boxed)?;
+    /// Sees that the chunk can be read as it was planned, in a transaction that reads it then.
+    async fn begin_read(&self, conn: &mut Conn, read: &ChunkRead) -> Result<Selected, SourceError> {
         let table = &read.layout.table;
         if let Some(seen) = &read.seen {
-            let (executed, _purged) = read_gtid_sets(&mut conn).await.map_err(boxed)?;
+            let (executed, _purged) = read_gtid_sets(conn).await.map_err(boxed)?;
             if !seen.is_subset(&executed) {
                 return Err(boxed(ReadError::Behind));
             }
-            self.no_prepared(&mut conn).await?;
+            self.no_prepared(conn).await?;
         }
         // From its first touch to the transaction's end the table's definition cannot change, so the
         // columns seen now are the columns read.
@@ -172,7 +183,7 @@ impl Mysql {
                 .await
                 .map_err(|error| boxed(MysqlError::from(error).of_table(table)))?;
         }
-        let Some(catalog) = read_table(&mut conn, table).await.map_err(boxed)? else {
+        let Some(catalog) = read_table(conn, table).await.map_err(boxed)? else {
             return Err(boxed(ReadError::Gone(table.clone())));
         };
         let decoder = Decoder::from_catalog(&catalog).map_err(boxed)?;
@@ -182,16 +193,55 @@ impl Mysql {
                 text,
             }));
         }
-        let read_micros = self.clock.unix_micros();
-        let rows = read_chunk(conn, &catalog, &read.chunk, BATCH)
+        Ok(Selected {
+            catalog,
+            decoder: Arc::new(decoder),
+            read_micros: self.clock.unix_micros(),
+        })
+    }
+}
+
+/// A table in the transaction that reads a chunk of it.
+struct Selected {
+    catalog: CatalogTable,
+    decoder: Arc<Decoder>,
+    read_micros: i64,
+}
+
+/// Reads a chunk to its end, handing its rows on as they come; the session is then free again.
+async fn read_out(
+    mut conn: Conn,
+    selected: Selected,
+    read: ChunkRead,
+    sessions: Sessions,
+    batches: mpsc::Sender<Result<Option<RowChanges>, SourceError>>,
+) {
+    let handed_on = async {
+        let mut rows = read_chunk(&mut conn, &selected.catalog, &read.chunk, BATCH)
             .await
             .map_err(boxed)?;
-        Ok(Reader {
-            rows,
-            decoder: Arc::new(decoder),
-            low: read.low,
-            read_micros,
-        })
+        while let Some(rows) = rows.next_batch().await.map_err(boxed)? {
+            let changes = snapshot_changes(&selected.decoder, rows, read.low, selected.read_micros);
+            if batches.send(Ok(Some(changes))).await.is_err() {
+                return Ok(false);
+            }
+        }
+        drop(rows);
+        let committed = conn.query_drop("COMMIT").await;
+        committed.map_err(|error| boxed(MysqlError::from(error)))?;
+        Ok(true)
+    };
+    match handed_on.await {
+        Ok(true) => {
+            sessions.give(conn);
+            let _unheard = batches.send(Ok(None)).await;
+        }
+        // Nobody wants the rest: the connection ends with its result unread.
+        Ok(false) => {}
+        Err(error) => {
+            // Who read may have stopped in the meantime.
+            let _unheard = batches.send(Err(error)).await;
+        }
     }
 }
 
@@ -200,18 +250,19 @@ fn quote(table: &TableId) -> String {
     format!("{}.{}", name(table.schema()), name(table.name()))
 }
 
+/// The rows of a chunk, read ahead by one batch: the server sends the next while one is encoded.
 struct Reader {
-    rows: ChunkStream<'static, 'static>,
-    decoder: Arc<Decoder>,
-    low: TxnStart,
-    read_micros: i64,
+    table: TableId,
+    /// `None` after the last: a reader that ended without it did not read everything.
+    batches: mpsc::Receiver<Result<Option<RowChanges>, SourceError>>,
+    _task: Task<()>,
 }
 
 impl ChunkRows for Reader {
     fn next(&mut self) -> BoxFuture<'_, Result<Option<RowChanges>, SourceError>> {
         Box::pin(async {
-            let batch = self.rows.next_batch().await.map_err(boxed)?;
-            Ok(batch.map(|rows| snapshot_changes(&self.decoder, rows, self.low, self.read_micros)))
+            let batch = self.batches.recv().await;
+            batch.unwrap_or_else(|| Err(boxed(ReadError::CutShort(self.table.clone()))))
         })
     }
 }
@@ -276,25 +327,38 @@ impl Source for Mysql {
         after: Option<&'a Bound>,
     ) -> BoxFuture<'a, Result<Chunk, SourceError>> {
         Box::pin(async move {
-            let mut conn = self.connector.connect_query().await.map_err(boxed)?;
+            let mut conn = self.sessions.take().await.map_err(boxed)?;
             let table = self.table(&mut conn, &layout.table).await?;
-            plan_chunk(&mut conn, &table, after, self.chunk_rows)
+            let chunk = plan_chunk(&mut conn, &table, after, self.chunk_rows)
                 .await
-                .map_err(boxed)
+                .map_err(boxed)?;
+            self.sessions.give(conn);
+            Ok(chunk)
         })
     }
 
     fn read(&self, read: ChunkRead) -> BoxFuture<'_, Result<Box<dyn ChunkRows>, SourceError>> {
         Box::pin(async move {
-            let reader: Box<dyn ChunkRows> = Box::new(self.begin_read(read).await?);
+            let mut conn = self.sessions.take().await.map_err(boxed)?;
+            let selected = self.begin_read(&mut conn, &read).await?;
+            let (sender, batches) = mpsc::channel(1);
+            let table = read.layout.table.clone();
+            let task = read_out(conn, selected, read, self.sessions.clone(), sender);
+            let reader: Box<dyn ChunkRows> = Box::new(Reader {
+                table,
+                batches,
+                _task: task::spawn("chunk reader", task),
+            });
             Ok(reader)
         })
     }
 
     fn estimate<'a>(&'a self, table: &'a TableId) -> BoxFuture<'a, Result<Estimate, SourceError>> {
         Box::pin(async move {
-            let mut conn = self.connector.connect_query().await.map_err(boxed)?;
-            read_estimate(&mut conn, table).await.map_err(boxed)
+            let mut conn = self.sessions.take().await.map_err(boxed)?;
+            let estimate = read_estimate(&mut conn, table).await.map_err(boxed)?;
+            self.sessions.give(conn);
+            Ok(estimate)
         })
     }
 }
