@@ -210,7 +210,9 @@ fn a_service_accounts_key_is_read_anew_only_from_a_file() {
     ] {
         std::fs::write(&path, key_without("none")).unwrap();
         set(&mut file, "/sink/bigquery/credentials", json!(written));
-        let Auth::ServiceAccount(key) = read(&file).unwrap().sink.auth else {
+        let config = read(&file).unwrap();
+        assert!(!format!("{config:?}").contains(SECRET));
+        let Auth::ServiceAccount(key) = config.sink.auth else {
             panic!("another kind of credentials");
         };
         assert_eq!(key.reveal().unwrap(), key_without("none"));

@@ -21,6 +21,7 @@ mod world;
 use std::time::Duration;
 
 use fakes::{AUDIENCE, BIGQUERY, CLIENT_SECRET, REFRESH_TOKEN, STORAGE};
+use net::PROXY_LOGIN;
 use serde_json::{Value, json};
 use world::{Process, Setup, World, until};
 
@@ -290,6 +291,58 @@ async fn what_is_refused_is_said_without_secrets() {
             "{name}: {said}"
         );
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_may_be_asked_over_tls() {
+    let world = World::new(HOUR).await;
+    let token = world.file("token", "eyJ.of-the-cluster");
+    world.fakes.seen().projected = ["eyJ.of-the-cluster".to_owned()].into();
+    let address = format!(
+        "https://{PROXY_LOGIN}@localhost:{}",
+        world.secure_proxy.address.port()
+    );
+    for (mut setup, who) in aws_ways(&world, &token) {
+        if ["acting", "irsa"].contains(&setup.name) {
+            setup.environment.push(("HTTPS_PROXY", address.clone()));
+            assert_eq!(world.copied_as(&setup).await, who, "{}", setup.name);
+        }
+    }
+    assert!(world.proxy.asked().is_empty());
+    for name in fakes::NAMES
+        .into_iter()
+        .filter(|name| *name != "oauth2.googleapis.com")
+    {
+        let asked = world.secure_proxy.asked();
+        assert!(asked.contains(&format!("{name}:443")), "{name}: {asked:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stranger_to_the_authority_or_to_the_proxy_stops_with_the_cure() {
+    let world = World::new(HOUR).await;
+    let key = world.named("key.json", &jwt::key_file());
+    let other = world.file("other.pem", &net::Certified::new(&["localhost"]).authority_pem);
+    let without_login = format!("http://{}", world.proxy.address);
+    let one = setup(
+        "untrusted",
+        "",
+        [key.clone(), vec![("SSL_CERT_FILE", other)]].concat(),
+    );
+    let two = setup(
+        "refused",
+        "",
+        [key, vec![("HTTPS_PROXY", without_login)]].concat(),
+    );
+    // Both are tried for some seconds.
+    let (untrusted, refused) = tokio::join!(world.snapshot(&one), world.snapshot(&two));
+    for ((code, said), expected) in [(untrusted, "invalid peer certificate"), (refused, "proxy auth")] {
+        assert!(code.is_some_and(|code| code != 0), "{said}");
+        assert!(said.contains(expected), "{expected}: {said}");
+        assert!(said.contains("HTTPS_PROXY, SSL_CERT_FILE"), "{said}");
+    }
+    assert!(world.proxy.asked().contains(&"refused".to_owned()));
+    assert!(world.fakes.seen().calls.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,7 +8,7 @@ use axum::serve::Listener;
 use base64::Engine as _;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use replicator::task::{self, Task};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
@@ -103,7 +103,9 @@ struct Shared {
 }
 
 impl Proxy {
-    pub(crate) async fn start(server: SocketAddr) -> Proxy {
+    /// Asked in the clear, or over TLS if it has a certificate.
+    pub(crate) async fn start(server: SocketAddr, certified: Option<&Certified>) -> Proxy {
+        let acceptor = certified.map(|certified| certified.acceptor.clone());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared::default());
@@ -111,10 +113,17 @@ impl Proxy {
         let task = task::spawn("proxy", async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
-                let connection = connect(stream, server, Arc::clone(&state));
+                let shared = Arc::clone(&state);
+                let acceptor = acceptor.clone();
                 state.connections.lock().unwrap().spawn(async move {
                     // Either side may go at any time.
-                    drop(connection.await);
+                    drop(match acceptor {
+                        None => connect(stream, server, &shared).await,
+                        Some(acceptor) => match acceptor.accept(stream).await {
+                            Ok(stream) => connect(stream, server, &shared).await,
+                            Err(error) => Err(error),
+                        },
+                    });
                 });
             }
         });
@@ -136,7 +145,11 @@ impl Proxy {
     }
 }
 
-async fn connect(mut client: TcpStream, server: SocketAddr, shared: Arc<Shared>) -> std::io::Result<()> {
+async fn connect(
+    mut client: impl AsyncRead + AsyncWrite + Unpin,
+    server: SocketAddr,
+    shared: &Shared,
+) -> std::io::Result<()> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(client.read_u8().await?);

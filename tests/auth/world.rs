@@ -23,6 +23,8 @@ pub(crate) struct World {
     pub(crate) db: TestDb,
     pub(crate) fakes: Fakes,
     pub(crate) proxy: Proxy,
+    /// One that is itself asked over TLS.
+    pub(crate) secure_proxy: Proxy,
     /// Where the metadata services are, which are asked without TLS and without the proxy.
     pub(crate) metadata: String,
     pub(crate) folder: tempfile::TempDir,
@@ -62,11 +64,13 @@ impl World {
         .unwrap();
         let fakes = Fakes::new(target.rest_url(), target.write_url(), lifetime);
         let app = Router::new().fallback(fakes::answer).with_state(fakes.clone());
-        let certified = Certified::new(&NAMES);
+        let certified = Certified::new(&[NAMES.as_slice(), &["localhost"]].concat());
         let secure = certified.listen().await;
         let plain = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let metadata = plain.local_addr().unwrap().to_string();
-        let proxy = Proxy::start(axum::serve::Listener::local_addr(&secure).unwrap()).await;
+        let server = axum::serve::Listener::local_addr(&secure).unwrap();
+        let proxy = Proxy::start(server, None).await;
+        let secure_proxy = Proxy::start(server, Some(&certified)).await;
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("ca.pem"), &certified.authority_pem).unwrap();
         let behind = app.clone();
@@ -74,6 +78,7 @@ impl World {
             db,
             fakes,
             proxy,
+            secure_proxy,
             metadata,
             folder,
             target,

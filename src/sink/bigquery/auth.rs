@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use google_cloud_auth::credentials::{CacheableResource, Credentials};
 use google_cloud_auth::errors::CredentialsError;
@@ -18,8 +19,11 @@ mod aws;
 mod origin;
 mod shown;
 
-use origin::Origin;
+use origin::{Failure, Origin};
 use shown::shown;
+
+/// How long a token service may take. The library's client waits for ever.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Which credentials a token is from: each connection may say of one token that it was refused, and only
 /// the first of them has a new one made.
@@ -43,13 +47,14 @@ pub(super) enum Tokens {
 
 /// Credentials, and how to make new ones.
 pub(super) struct Google {
-    origin: Origin,
+    make: Box<dyn Fn() -> Result<Credentials, Failure> + Send + Sync>,
+    clock: Clock,
     current: Mutex<Current>,
 }
 
 #[derive(Default)]
 struct Current {
-    /// `None` after they were refused or failed for good.
+    /// `None` after they were refused, failed for good or said nothing.
     credentials: Option<Credentials>,
     generation: Generation,
 }
@@ -73,8 +78,17 @@ impl Tokens {
         if sink.auth == Auth::None {
             return Ok(Tokens::None);
         }
+        let origin = Origin::new(sink, clock.clone());
+        Tokens::of(clock, move || origin.credentials())
+    }
+
+    fn of(
+        clock: Clock,
+        make: impl Fn() -> Result<Credentials, Failure> + Send + Sync + 'static,
+    ) -> Result<Tokens, Error> {
         let google = Google {
-            origin: Origin::new(sink, clock),
+            make: Box::new(make),
+            clock,
             current: Mutex::default(),
         };
         google.credentials()?;
@@ -90,7 +104,17 @@ impl Tokens {
             return Ok(Bearer::default());
         };
         let (credentials, generation) = google.credentials()?;
-        let failure = match credentials.headers(Extensions::new()).await {
+        let answer = tokio::select! {
+            answer = credentials.headers(Extensions::new()) => answer,
+            () = google.clock.sleep(PATIENCE) => {
+                google.forget(generation);
+                return Err(Error::Token {
+                    transient: true,
+                    source: format!("no answer within {} s", PATIENCE.as_secs()).into(),
+                });
+            }
+        };
+        let failure = match answer {
             Ok(CacheableResource::New { data, .. }) => {
                 return Ok(Bearer {
                     headers: data,
@@ -128,7 +152,7 @@ impl Google {
         if let Some(credentials) = &current.credentials {
             return Ok((credentials.clone(), current.generation));
         }
-        let made = self.origin.credentials().map_err(|failure| Error::Token {
+        let made = (self.make)().map_err(|failure| Error::Token {
             transient: false,
             source: shown(&*failure).into(),
         })?;

@@ -17,7 +17,8 @@ const BIGQUERY: &str = "https://www.googleapis.com/auth/bigquery";
 /// Covers asking for another account's token.
 const PLATFORM: &str = "https://www.googleapis.com/auth/cloud-platform";
 
-type Failure = Box<dyn Error + Send + Sync>;
+/// Why there are no credentials.
+pub(super) type Failure = Box<dyn Error + Send + Sync>;
 
 /// Where credentials come from.
 pub(super) struct Origin {
