@@ -12,6 +12,7 @@ use axum::response::{IntoResponse, Response};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use rcgen::date_time_ymd;
 use replicator::clock::Clock;
 use serde_json::{Value, json};
 
@@ -55,6 +56,9 @@ pub(crate) struct Call {
 #[derive(Default)]
 pub(crate) struct Seen {
     issued: HashMap<String, Issued>,
+    /// Tokens that were signed by who showed them.
+    signed: HashSet<String>,
+    revoked: HashSet<String>,
     /// Tokens in the order in which they were given out.
     pub(crate) tokens: Vec<String>,
     pub(crate) calls: Vec<Call>,
@@ -96,9 +100,27 @@ impl Fakes {
         self.seen.lock().unwrap()
     }
 
-    /// Makes every token that was given out invalid.
+    /// Makes every token that was given out or shown invalid.
     pub(crate) fn revoke(&self) {
-        self.seen().issued.clear();
+        let mut seen = self.seen();
+        let known = seen.tokens.iter().chain(&seen.signed).cloned().collect();
+        seen.revoked = known;
+    }
+
+    /// How many tokens somebody was given.
+    pub(crate) fn given_to(&self, who: &str) -> usize {
+        self.seen()
+            .issued
+            .values()
+            .filter(|issued| issued.who == who)
+            .count()
+    }
+
+    /// How many append streams somebody opened.
+    pub(crate) fn streams_of(&self, who: &str) -> usize {
+        let seen = self.seen();
+        let calls = seen.calls.iter().filter(|call| call.who == who);
+        calls.filter(|call| call.path.ends_with("/AppendRows")).count()
     }
 
     fn issue(&self, who: &str, scope: &str) -> String {
@@ -118,10 +140,15 @@ impl Fakes {
     fn caller(&self, headers: &HeaderMap) -> Option<(String, String)> {
         let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
         let token = value.strip_prefix("Bearer ")?;
+        let mut seen = self.seen();
+        if seen.revoked.contains(token) {
+            return None;
+        }
         if token.starts_with("eyJ") {
+            seen.signed.insert(token.to_owned());
             return jwt::caller(token, &self.clock);
         }
-        let issued = self.seen().issued.get(token).cloned()?;
+        let issued = seen.issued.get(token).cloned()?;
         (issued.until > self.clock.now()).then_some((issued.who, issued.scope))
     }
 }
@@ -257,7 +284,15 @@ fn impersonate(fakes: &Fakes, asked: &Asked) -> Option<Response> {
         .impersonations
         .push((who, account.to_owned(), delegates));
     let token = fakes.issue(account, body["scope"][0].as_str().unwrap());
-    let body = json!({ "accessToken": token, "expireTime": "2099-01-01T00:00:00Z" });
+    let until = fakes.clock.unix_seconds() + fakes.lifetime.as_secs();
+    let until = date_time_ymd(1970, 1, 1) + Duration::from_secs(until);
+    let (month, day) = (u8::from(until.month()), until.day());
+    let (hour, minute, second) = until.to_hms();
+    let until = format!(
+        "{}-{month:0>2}-{day:0>2}T{hour:0>2}:{minute:0>2}:{second:0>2}Z",
+        until.year()
+    );
+    let body = json!({ "accessToken": token, "expireTime": until });
     refusal(StatusCode::OK, &body)
 }
 

@@ -345,59 +345,110 @@ async fn a_stranger_to_the_authority_or_to_the_proxy_stops_with_the_cure() {
     assert!(world.fakes.seen().calls.is_empty());
 }
 
+/// Programs that run side by side, each with its own way to a token.
+struct Fleet {
+    world: World,
+    /// Each with its name and who it is to BigQuery.
+    programs: Vec<(Process, &'static str, &'static str)>,
+    rows: u32,
+}
+
+impl Fleet {
+    fn said(&self) -> String {
+        self.programs.iter().map(|(process, ..)| process.said()).collect()
+    }
+
+    /// Adds a row, and waits until it is in every target.
+    async fn follow(&mut self) {
+        self.rows += 1;
+        self.world.insert(self.rows).await;
+        self.arrived().await;
+    }
+
+    async fn arrived(&self) {
+        let rows = Some(u64::from(self.rows));
+        for (process, name, _) in &self.programs {
+            let what = || format!("{name} has {rows:?} rows: {}", process.said());
+            until(what, async || self.world.rows(name).await == rows).await;
+        }
+    }
+
+    fn streams(&self) -> Vec<usize> {
+        let of = |(_, _, who): &(Process, &str, &str)| self.world.fakes.streams_of(who);
+        self.programs.iter().map(of).collect()
+    }
+
+    /// How many tokens each was given; nothing of who signs its own.
+    fn given(&self) -> Vec<usize> {
+        let given = |(_, _, who): &(Process, &str, &str)| self.world.fakes.given_to(who);
+        self.programs
+            .iter()
+            .map(given)
+            .filter(|count| *count > 0)
+            .collect()
+    }
+
+    /// Waits until each was given so many tokens more.
+    async fn renewed(&self, times: usize) {
+        let had = self.given();
+        let what = || format!("{had:?} are {times} more: {}", self.said());
+        let more = |(now, then): (usize, &usize)| now >= then + times;
+        until(what, async || self.given().into_iter().zip(&had).all(more)).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_outlives_its_token_and_a_refused_one_is_replaced() {
     // The credentials renew a token of so few seconds every ten.
     let world = World::new(Duration::from_secs(14)).await;
-    let setup = Setup {
-        name: "long",
-        environment: vec![("GCE_METADATA_HOST", world.metadata.clone())],
-        ..Setup::default()
+    let token = world.file("token", "eyJ.old-one.of-the-cluster");
+    world.fakes.seen().projected = ["eyJ.old-one.of-the-cluster".to_owned()].into();
+    let mut ways = google_ways(&world);
+    ways.extend(aws_ways(&world, &token));
+    let chosen = [
+        "key",
+        "impersonation",
+        "metadata",
+        "projected",
+        "irsa",
+        "pod_identity",
+    ];
+    ways.retain(|(setup, _)| chosen.contains(&setup.name));
+    let programs: Vec<_> = ways
+        .iter()
+        .map(|(setup, who)| (Process::start(&world, setup), setup.name, *who))
+        .collect();
+    assert_eq!(programs.len(), chosen.len());
+    let mut fleet = Fleet {
+        world,
+        programs,
+        rows: 3,
     };
-    let process = Process::start(&world, &setup);
-    let mut rows = 3;
-    let arrive = async |rows: u32| {
-        let what = format!("{rows} rows in {}", process.said());
-        until(&what, async || world.rows("long").await == Some(u64::from(rows))).await;
-    };
-    let streams = || {
-        let seen = world.fakes.seen();
-        let of_rows = seen
-            .calls
-            .iter()
-            .filter(|call| call.path.ends_with("/AppendRows"));
-        of_rows.count()
-    };
-    arrive(rows).await;
-    let opened = streams();
-    // Three tokens on, the first is past its end; the stream is the same.
-    let asked = world.fakes.seen().tokens.len();
-    until("three more tokens", async || {
-        world.fakes.seen().tokens.len() >= asked + 3
-    })
-    .await;
-    rows += 1;
-    world.insert(rows).await;
-    arrive(rows).await;
-    assert_eq!(streams(), opened, "{}", process.said());
-    // Cut off, it opens another with a token that is valid now.
-    world.proxy.cut();
-    rows += 1;
-    world.insert(rows).await;
-    arrive(rows).await;
-    assert!(streams() > opened);
-    assert_eq!(world.fakes.seen().refused, 0, "{}", process.said());
-    // Revoked before its end, the token is refused once and replaced at once.
-    world.fakes.revoke();
-    world.proxy.cut();
-    rows += 1;
-    world.insert(rows).await;
-    arrive(rows).await;
-    assert!(world.fakes.seen().refused > 0, "{}", process.said());
+    fleet.arrived().await;
+    // The cluster's token is another by now, and the first of all tokens are past their end: the streams are the same.
+    let opened = fleet.streams();
+    fleet.world.file("token", "eyJ.new-one.of-the-cluster");
+    fleet.world.fakes.seen().projected = ["eyJ.new-one.of-the-cluster".to_owned()].into();
+    fleet.renewed(3).await;
+    fleet.follow().await;
+    assert_eq!(fleet.streams(), opened, "{}", fleet.said());
+    // Cut off, each opens another with a token that is valid now.
+    fleet.world.proxy.cut();
+    fleet.follow().await;
+    let again = fleet.streams();
     assert!(
-        process.said().contains("the access token was refused"),
-        "{}",
-        process.said()
+        again.iter().zip(&opened).all(|(now, then)| now > then),
+        "{again:?}"
     );
-    world.keeps_secrets(&process.said());
+    assert_eq!(fleet.world.fakes.seen().refused, 0, "{}", fleet.said());
+    // Revoked before its end, a token is refused and replaced.
+    fleet.world.fakes.revoke();
+    fleet.world.proxy.cut();
+    fleet.follow().await;
+    assert!(fleet.world.fakes.seen().refused >= fleet.programs.len());
+    for (process, name, _) in &fleet.programs {
+        let said = process.said();
+        assert!(said.contains("the access token was refused"), "{name}: {said}");
+        fleet.world.keeps_secrets(&said);
+    }
 }

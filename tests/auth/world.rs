@@ -208,14 +208,14 @@ impl World {
 }
 
 /// Waits until something is so.
-pub(crate) async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+pub(crate) async fn until(what: impl Fn() -> String, mut is_so: impl AsyncFnMut() -> bool) {
     for _ in 0..400 {
         if is_so().await {
             return;
         }
         Clock::real().sleep(Duration::from_millis(150)).await;
     }
-    panic!("never: {what}");
+    panic!("never: {}", what());
 }
 
 /// The program while it runs, killed when dropped; what it says goes to a file.
@@ -226,7 +226,7 @@ pub(crate) struct Process {
 
 impl Process {
     pub(crate) fn start(world: &World, setup: &Setup) -> Process {
-        let log = world.folder.path().join("log");
+        let log = world.folder.path().join(format!("{}.log", setup.name));
         let file = std::fs::File::create(&log).unwrap();
         let child = world
             .command("run", setup)
