@@ -14,10 +14,10 @@
 //! Invariants that every module may lean on and must keep:
 //!
 //! 1. A row's sequence number comes from the log or from durable state; one number has one content, for ever.
-//! 2. A position moves only on proof: every row before it is acknowledged, or its table is durably parked.
+//! 2. A position moves only on proof: every row before it is acknowledged, its dead letter is, or its table is durably parked.
 //! 3. What must be durable before a row is sent (epoch, low watermark) is synced before the row is read.
 //! 4. Nothing is guessed: what cannot be decoded, named or ordered stops its table, or the process, loudly.
-//! 5. No queue grows without a bound in bytes; no log line holds a cell's value or a secret.
+//! 5. No queue grows without a bound in bytes; no log line holds a secret, nor a cell's value but the key of a refused row.
 
 pub mod checkpoint;
 pub mod cli;

@@ -13,17 +13,18 @@
 mod support;
 
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use mysql_async::prelude::Queryable;
 use replicator::clock::Clock;
 use replicator::compare::{Columns, Comparison, TargetTable, compare};
-use replicator::emulator::{self, Options, Running};
+use replicator::emulator::Running;
 use replicator::event::TableLayout;
 use replicator::source::Source;
 use replicator::source::mysql::Mysql;
 use serde_json::Value;
+use support::local::{self, Process};
 use support::{Flavour, TestDb};
 
 const SCHEMA: &[&str] = &[
@@ -49,18 +50,9 @@ impl World {
 
     async fn with(db: TestDb, schema: &[&str]) -> World {
         db.run(schema).await;
-        let any = "127.0.0.1:0".parse().unwrap();
-        let options = Options {
-            rest: any,
-            write: any,
-            data: None,
-            clock: Clock::real(),
-            audit: true,
-        };
-        let target = emulator::serve(options).await.unwrap();
         World {
             db,
-            target,
+            target: local::bigquery(true).await,
             folder: tempfile::tempdir().unwrap(),
         }
     }
@@ -83,11 +75,7 @@ impl World {
 
     fn command(&self, command: &str) -> Command {
         let mut program = Command::new(env!("CARGO_BIN_EXE_replicator"));
-        program
-            .arg(command)
-            .arg("--config")
-            .arg(self.config())
-            .stdin(Stdio::null());
+        program.arg(command).arg("--config").arg(self.config());
         program
     }
 
@@ -96,12 +84,7 @@ impl World {
         if let Some(name) = failpoint {
             program.env("REPLICATOR_FAILPOINT", name);
         }
-        let log = std::fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(self.log_path())
-            .unwrap();
-        Process(program.stdout(Stdio::null()).stderr(log).spawn().unwrap())
+        Process::start(&mut program, &self.log_path())
     }
 
     fn log_path(&self) -> PathBuf {
@@ -116,7 +99,7 @@ impl World {
 
     /// Runs a command to its end: exit code and what it said on standard error.
     fn output(&self, command: &str) -> (Option<i32>, String) {
-        let output = self.command(command).output().unwrap();
+        let output = self.command(command).stdin(Stdio::null()).output().unwrap();
         (
             output.status.code(),
             String::from_utf8_lossy(&output.stderr).into_owned(),
@@ -276,41 +259,6 @@ fn numbers(value: &Value, name: &str) -> Vec<u64> {
             .collect(),
         Value::Array(values) => values.iter().flat_map(|value| numbers(value, name)).collect(),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Vec::new(),
-    }
-}
-
-struct Process(Child);
-
-impl Process {
-    fn kill(&mut self) {
-        self.0.kill().unwrap();
-        self.0.wait().unwrap();
-    }
-
-    /// Waits for an end by itself.
-    async fn ended(&mut self) -> std::process::ExitStatus {
-        for _ in 0..600 {
-            if let Some(status) = self.0.try_wait().unwrap() {
-                return status;
-            }
-            Clock::real().sleep(Duration::from_millis(50)).await;
-        }
-        panic!("the process does not end");
-    }
-
-    fn terminate(&self) {
-        let sent = Command::new("kill")
-            .args(["-TERM", &self.0.id().to_string()])
-            .status()
-            .unwrap();
-        assert!(sent.success());
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        drop(self.0.kill());
-        drop(self.0.wait());
     }
 }
 

@@ -263,6 +263,9 @@ pub(crate) struct TimePartitioning {
     pub(crate) unit: String,
     /// The column, or none for ingestion time.
     pub(crate) column: Option<FieldId>,
+    /// How long a partition lives from the moment that it is for, milliseconds.
+    #[serde(default)]
+    pub(crate) expiration_ms: Option<i64>,
 }
 
 /// A dataset.

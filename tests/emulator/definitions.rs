@@ -391,3 +391,40 @@ async fn pages_of_rows_and_results() {
         (404, "notFound")
     );
 }
+
+#[tokio::test]
+async fn days_go_away_when_their_time_is_over() {
+    let emulator = Emulator::start().await;
+    emulator.run(&["CREATE SCHEMA d"]).await;
+    let days = |days: u64| Duration::from_secs(days * 24 * 3600);
+    let by_day = json!({ "type": "DAY", "field": "at", "expirationMs": days(30).as_millis().to_string() });
+    let table = json!({
+        "tableReference": { "projectId": "p", "datasetId": "d", "tableId": "t" },
+        "schema": { "fields": [{ "name": "at", "type": "TIMESTAMP" }, { "name": "id", "type": "INTEGER" }] },
+        "timePartitioning": by_day,
+    });
+    let made = emulator.call("POST", "/datasets/d/tables", Some(table)).await;
+    assert_eq!((made.0, &made.1["timePartitioning"]), (200, &by_day));
+    let schema = Schema::of(&[("at", Type::Int64), ("id", Type::Int64)]);
+    let mut connection = emulator.connect("t").await;
+    let mut append = async |id| {
+        let row = Row::default().int(1, emulator.clock.unix_micros()).int(2, id);
+        assert_eq!(
+            connection.append("t", &schema, vec![row]).await.unwrap(),
+            [0i64; 0]
+        );
+    };
+    let ids = async || {
+        let rows = emulator.query("SELECT id FROM d.t ORDER BY id").await.unwrap();
+        rows.into_iter()
+            .map(|row| row[0].clone().unwrap())
+            .collect::<Vec<_>>()
+    };
+    append(1).await;
+    emulator.clock.advance(days(29));
+    append(2).await;
+    assert_eq!(ids().await, ["1", "2"]);
+    emulator.clock.advance(days(1));
+    append(3).await;
+    assert_eq!(ids().await, ["2", "3"]);
+}

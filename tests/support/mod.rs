@@ -6,6 +6,8 @@
     reason = "every test binary uses its own part of this module"
 )]
 
+pub mod local;
+
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -52,6 +52,9 @@ fn head(table: &Table) -> Value {
         if let Some(field) = by.column.and_then(|id| table.field_by_id(id)) {
             set(&mut by_time, "field", json!(field.name));
         }
+        if let Some(expiration) = by.expiration_ms {
+            set(&mut by_time, "expirationMs", json!(expiration.to_string()));
+        }
         set(&mut resource, "timePartitioning", by_time);
     }
     if !table.clustering.is_empty() {
@@ -205,6 +208,7 @@ fn partitioning(asked: &Value) -> ApiResult<Option<NewPartitioning>> {
             .unwrap_or_else(|| "DAY".to_owned())
             .to_ascii_uppercase(),
         column: text(by, "field")?,
+        expiration_ms: whole(by, "expirationMs")?,
     }))
 }
 

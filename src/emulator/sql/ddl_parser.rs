@@ -241,6 +241,7 @@ fn partitioning(parser: &mut Parser<'_>) -> ApiResult<NewPartitioning> {
     let day = |column| NewPartitioning {
         unit: "DAY".to_owned(),
         column,
+        expiration_ms: None,
     };
     if parser.peek_token().token != Token::LParen {
         return Ok(match name.to_ascii_uppercase().as_str() {
@@ -257,6 +258,7 @@ fn partitioning(parser: &mut Parser<'_>) -> ApiResult<NewPartitioning> {
                 Ok(NewPartitioning {
                     unit: word(parser),
                     column,
+                    expiration_ms: None,
                 })
             }
             other => Err(ApiError::query(format!(

@@ -17,8 +17,10 @@ use crate::proto::descriptor::DescriptorProto;
 const TOMBSTONE_MS: i64 = 2 * 24 * 3600 * 1_000;
 /// How often forgotten deletions are removed from the storage, microseconds.
 const PURGE_EVERY: i64 = 60_000_000;
+/// Microseconds of a day.
+const DAY: i64 = 86_400 * 1_000_000;
 /// Microseconds of a year, for the window of partitions that streaming may write to.
-const YEAR: i64 = 366 * 86_400 * 1_000_000;
+const YEAR: i64 = 366 * DAY;
 
 /// What one connection has been used for. Changes and plain rows must not share one.
 #[derive(Debug, Default)]
@@ -117,6 +119,23 @@ impl Store {
                 &format!("DELETE FROM {} WHERE gone < ?", table.storage()),
                 [forgotten],
             )?;
+            self.expire(table, now)?;
+        }
+        Ok(())
+    }
+
+    /// Removes days whose time is over (documented: counted from the day's beginning, UTC).
+    fn expire(&self, table: &Table, now: i64) -> ApiResult<()> {
+        let Some(by) = &table.partitioning else {
+            return Ok(());
+        };
+        let field = by.column.and_then(|id| table.field_by_id(id));
+        if let (Some(field), Some(expiration_ms)) = (field, by.expiration_ms) {
+            let day = (now - expiration_ms.saturating_mul(1_000)).div_euclid(DAY) + 1;
+            let first = if field.kind == Kind::Date { day } else { day * DAY };
+            let storage = table.storage();
+            self.connection
+                .execute(&format!("DELETE FROM {storage} WHERE {} < ?", field.id), [first])?;
         }
         Ok(())
     }

@@ -38,6 +38,7 @@ pub(crate) struct NewField {
 pub(crate) struct NewPartitioning {
     pub(crate) unit: String,
     pub(crate) column: Option<String>,
+    pub(crate) expiration_ms: Option<i64>,
 }
 
 /// A table as a request declares it.
@@ -318,9 +319,15 @@ fn set_partitioning(table: &mut Table, new: NewPartitioning) -> ApiResult<()> {
             new.unit
         )));
     }
+    if new.expiration_ms.is_some() && (new.unit != "DAY" || column.is_none()) {
+        return Err(ApiError::invalid(
+            "The emulator expires partitions of the days of a column only",
+        ));
+    }
     table.partitioning = Some(TimePartitioning {
         unit: new.unit,
         column,
+        expiration_ms: new.expiration_ms,
     });
     Ok(())
 }

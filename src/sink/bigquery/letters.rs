@@ -32,81 +32,42 @@ pub(super) const LETTERS: usize = 100;
 /// How long letters are kept: 30 days.
 const EXPIRATION_MS: u64 = 30 * 24 * 3600 * 1000;
 
-/// The columns in their order, which is that of [`DeadLetters::row`]: name, form, whether always there, meaning.
-const COLUMNS: [(&str, Form, bool, &str); 18] = [
-    ("happened_at", Form::Timestamp, true, "when the row was put aside"),
+/// The columns in their order, which is that of [`DeadLetters::row`]: name, form, meaning.
+const COLUMNS: [(&str, Form, &str); 18] = [
+    ("happened_at", Form::Timestamp, "when the row was put aside"),
     (
         "id",
         Form::Text,
-        true,
         "the same for the same refused change: a restart may put it aside twice",
     ),
-    ("pipeline", Form::Text, true, "the pipeline's name"),
-    (
-        "source",
-        Form::Text,
-        true,
-        "the source's name in the configuration",
-    ),
-    ("source_schema", Form::Text, true, "database of the source table"),
-    ("source_table", Form::Text, true, "the source table"),
-    ("target", Form::Text, true, "the table that did not take the row"),
-    (
-        "position",
-        Form::Text,
-        true,
-        "the change's place in the source's log",
-    ),
-    (
-        "sequence",
-        Form::Text,
-        true,
-        "the change's _CHANGE_SEQUENCE_NUMBER",
-    ),
-    ("operation", Form::Text, true, "UPSERT or DELETE"),
-    (
-        "committed_at",
-        Form::Timestamp,
-        false,
-        "commit time at the source",
-    ),
-    (
-        "key",
-        Form::Json,
-        true,
-        "the key columns, by their names in the source",
-    ),
+    ("pipeline", Form::Text, "the pipeline's name"),
+    ("source", Form::Text, "the source's name in the configuration"),
+    ("source_schema", Form::Text, "database of the source table"),
+    ("source_table", Form::Text, "the source table"),
+    ("target", Form::Text, "the table that did not take the row"),
+    ("position", Form::Text, "the change's place in the source's log"),
+    ("sequence", Form::Text, "the change's _CHANGE_SEQUENCE_NUMBER"),
+    ("operation", Form::Text, "UPSERT or DELETE"),
+    ("committed_at", Form::Timestamp, "commit time at the source"),
+    ("key", Form::Json, "the key columns, by their names in the source"),
     (
         "column",
         Form::Text,
-        false,
         "the column at fault, by its name in the source, if it is known",
     ),
-    (
-        "reason",
-        Form::Text,
-        true,
-        "why; what BigQuery says may quote a value",
-    ),
+    ("reason", Form::Text, "why; what BigQuery says may quote a value"),
     (
         "stale",
         Form::Bool,
-        true,
         "whether the target may still show an older version of the row",
     ),
     (
         "payload",
         Form::Text,
-        false,
         "the row as JSON, cut after 65536 bytes; NULL for a row that is too large to be sent",
     ),
-    (
-        "payload_bytes",
-        Form::Int64,
-        true,
-        "length of the whole JSON in bytes",
-    ),
-    ("payload_sha256", Form::Text, true, "SHA-256 of the whole JSON"),
+    ("payload_bytes", Form::Int64, "length of the whole JSON in bytes"),
+    ("payload_sha256", Form::Text, "SHA-256 of the whole JSON"),
 ];
 
 /// Writes dead letters.
@@ -190,14 +151,14 @@ impl DeadLetters {
         if let Some(destination) = ready.get(&place.dataset) {
             return Ok(Arc::clone(destination));
         }
-        let columns = COLUMNS.map(|(name, form, ..)| (name, form.wire()));
+        let columns = COLUMNS.map(|(name, form, _)| (name, form.wire()));
         let destination = Arc::new(Destination::new(
             TableId::new(place.dataset.as_str(), DEAD_LETTERS),
             place.clone(),
             Mode::Append,
             descriptor::plain(columns.into_iter()),
         ));
-        let columns = COLUMNS.map(|(name, form, ..)| (name, form.target()));
+        let columns = COLUMNS.map(|(name, form, _)| (name, form.target()));
         self.tables.ensure(&destination, &columns, resource()).await?;
         ready.insert(place.dataset.clone(), Arc::clone(&destination));
         Ok(destination)
@@ -299,9 +260,8 @@ impl Fields<'_> {
 
 /// What the table is beside its name.
 fn resource() -> Value {
-    let fields = COLUMNS.map(|(name, form, required, meaning)| {
-        let mode = if required { "REQUIRED" } else { "NULLABLE" };
-        json!({ "name": name, "type": form.target().name(), "mode": mode, "description": meaning })
+    let fields = COLUMNS.map(|(name, form, meaning)| {
+        json!({ "name": name, "type": form.target().name(), "mode": "NULLABLE", "description": meaning })
     });
     json!({
         "description": "rows that the replicator could not write, each kept for 30 days",

@@ -1,0 +1,69 @@
+//! The program as it is run and the local BigQuery that it writes to.
+
+use std::fs::File;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use replicator::clock::Clock;
+use replicator::emulator::{self, Options, Running};
+
+/// A local BigQuery on free ports, in memory.
+pub async fn bigquery(audit: bool) -> Running {
+    let any = "127.0.0.1:0".parse().expect("an address");
+    let options = Options {
+        rest: any,
+        write: any,
+        data: None,
+        clock: Clock::real(),
+        audit,
+    };
+    emulator::serve(options).await.expect("it starts")
+}
+
+/// A process of the program, killed when dropped.
+#[derive(Debug)]
+pub struct Process(Child);
+
+impl Process {
+    /// Starts it; what it says is added to a file.
+    pub fn start(program: &mut Command, log: &Path) -> Process {
+        let log = File::options().create(true).append(true).open(log);
+        program.stdin(Stdio::null()).stdout(Stdio::null());
+        let program = program.stderr(log.expect("the log can be written"));
+        Process(program.spawn().expect("it starts"))
+    }
+
+    /// Kills it as a lost machine would.
+    pub fn kill(&mut self) {
+        self.0.kill().expect("it is alive");
+        self.0.wait().expect("it ends");
+    }
+
+    /// Waits for an end by itself.
+    pub async fn ended(&mut self) -> ExitStatus {
+        for _ in 0..600 {
+            if let Some(status) = self.0.try_wait().expect("it is ours") {
+                return status;
+            }
+            Clock::real().sleep(Duration::from_millis(50)).await;
+        }
+        panic!("the process does not end");
+    }
+
+    /// Asks it to end.
+    pub fn terminate(&self) {
+        let sent = Command::new("kill")
+            .args(["-TERM", &self.0.id().to_string()])
+            .status()
+            .expect("kill runs");
+        assert!(sent.success());
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
