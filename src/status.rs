@@ -99,6 +99,8 @@ pub struct Status {
     pub reader: Heartbeat,
     /// The owner of durable state.
     pub keeper: Heartbeat,
+    /// The way to the target.
+    pub sink: Heartbeat,
     saved: Heartbeat,
     read_commit: AtomicI64,
     caught_up: AtomicI64,
@@ -313,7 +315,7 @@ impl Status {
         (known > 0).then(|| clock.unix_micros().saturating_sub(known).max(0))
     }
 
-    fn parts(&self, clock: &Clock) -> [PartView; 2] {
+    fn parts(&self, clock: &Clock) -> [PartView; 3] {
         let look = |name, part: &Heartbeat| {
             let silence = part.silence(clock);
             PartView {
@@ -325,6 +327,7 @@ impl Status {
         [
             look("log reader", &self.reader),
             look("checkpoint keeper", &self.keeper),
+            look("sink", &self.sink),
         ]
     }
 
@@ -358,12 +361,14 @@ mod tests {
     #[test]
     fn ready_means_that_every_part_showed_life_lately() {
         let (status, clock) = (Status::default(), Clock::manual());
-        assert_eq!(status.view(&clock).problems.len(), 2);
+        assert_eq!(status.view(&clock).problems.len(), 3);
         status.reader.beat(&clock);
         status.keeper.beat(&clock);
+        status.sink.beat(&clock);
         assert!(status.view(&clock).ready);
         clock.advance(Duration::from_secs(61));
         status.keeper.beat(&clock);
+        status.sink.beat(&clock);
         assert_eq!(
             status.view(&clock).problems,
             ["log reader has been silent for 61 s"]

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
@@ -48,6 +49,7 @@ where
 pub(super) struct Ready {
     config: Config,
     parts: Parts,
+    metrics: PrometheusHandle,
     stop: CancellationToken,
 }
 
@@ -58,21 +60,27 @@ impl Ready {
     /// The first thing that makes a start pointless; for the source, all of them at once.
     pub(super) async fn new(config: Config) -> Result<Ready, Failure> {
         let clock = Clock::real();
+        // First of all: who describes its meters needs the recorder.
+        let metrics = telemetry::start_metrics(&config.pipeline).map_err(Failure::usage)?;
         let store = FileStore::open(&config.checkpoint, &config.pipeline).map_err(|error| failed(&error))?;
         let source = Mysql::new(config.source.clone(), clock.clone());
         let resumed = store.load().map_err(|error| failed(&error))?.is_some();
         refuse(&findings(&source, &config).await?, resumed)?;
-        let sink = BigQuery::new(&config, clock.clone()).map_err(|error| failed(&error))?;
+        let status = Arc::new(Status::default());
+        let sink = BigQuery::new(&config, clock.clone())
+            .map_err(|error| failed(&error))?
+            .reporting_to(Arc::clone(&status));
         let parts = Parts {
             source: Arc::new(source),
             sink: Arc::new(sink),
             store: Arc::new(store),
-            status: Arc::new(Status::default()),
+            status,
             clock,
         };
         Ok(Ready {
             config,
             parts,
+            metrics,
             stop: CancellationToken::new(),
         })
     }
@@ -87,9 +95,13 @@ impl Ready {
     /// # Errors
     /// What the pipeline failed with.
     pub(super) async fn run(self, until_copied: bool) -> Result<(), Failure> {
-        let Ready { config, parts, stop } = self;
+        let Ready {
+            config,
+            parts,
+            metrics,
+            stop,
+        } = self;
         let _signals = signals::listen(stop.clone())?;
-        let metrics = telemetry::start_metrics(&config.pipeline).map_err(Failure::usage)?;
         let options = control::Options {
             addr: config.http,
             about: About {

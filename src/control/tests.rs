@@ -60,6 +60,7 @@ async fn ready_follows_progress_and_live_does_not() {
 
     served.status.reader.beat(&served.clock);
     served.status.keeper.beat(&served.clock);
+    served.status.sink.beat(&served.clock);
     assert_eq!(get(&served, "/readyz").await.0, 200);
 
     served.status.fatal("the position is lost");

@@ -3,64 +3,81 @@
 //! stream ends is sent again in the same order on the next. A delivery ends with BigQuery's own
 //! "appended" or with an error that another sending cannot cure; nothing else ends it.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use bytes::Bytes;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{StreamExt, future};
 use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::Streaming;
+use tonic::Status;
 
-use super::auth::{Generation, Tokens, address};
+use super::auth::Tokens;
 use super::connect::Server;
-use super::delivery::{Delivery, Destination};
+use super::delivery::Destination;
 use super::error::Error;
-use super::status::{Failure, Verdict};
-use super::wire::{AppendCodec, Frame};
+use super::load::{Load, Oldest, Parcel};
+use super::rest::Rest;
+use super::status::Failure;
+use super::wire::Frame;
 use crate::clock::Clock;
-use crate::failpoint;
-use crate::fault::{Classify, Fault, chain};
-use crate::proto::storage::append_rows_response::Response;
-use crate::proto::storage::{AppendRowsResponse, RowError};
+use crate::proto::storage::AppendRowsResponse;
+use crate::sink::BoxFuture;
+
+use flight::{Flight, Next};
+use open::{Answers, open};
+
+mod answer;
+mod flight;
+mod open;
 
 /// Requests sent and unanswered, at most.
-const WINDOW: usize = 64;
+pub(super) const WINDOW: usize = 64;
 
 /// Their bytes, at most (one request may be larger).
-const WINDOW_BYTES: usize = 32_000_000;
+pub(super) const WINDOW_BYTES: usize = 32_000_000;
 
 /// Deliveries that wait for the connection to take them.
 pub(super) const INBOX: usize = 64;
 
-/// Without any answer for so long the stream is taken for dead.
+/// Without any answer for so long the stream is taken for dead, as Google's own clients do.
 const SILENCE: Duration = Duration::from_secs(300);
+
+/// A stream without traffic is closed after this; BigQuery ends it after 600 s.
+const IDLE: Duration = Duration::from_secs(540);
+
+/// How long a stream that takes no more requests may keep the reason to itself.
+const FAREWELL: Duration = Duration::from_secs(10);
+
+/// Requests in a row that a stream may refuse with errors that are said to pass; then another stream is tried.
+const REFUSALS: u32 = 5;
 
 /// What all connections have in common.
 #[derive(Debug, Clone)]
 pub(super) struct Link {
     pub(super) server: Server,
     pub(super) tokens: Tokens,
+    /// Asked whether a table that the write API does not know is there.
+    pub(super) rest: Rest,
     pub(super) trace_id: Bytes,
     pub(super) clock: Clock,
 }
 
 /// Runs a connection until nobody can hand it anything more.
-pub(super) async fn run(link: Link, inbox: mpsc::Receiver<Delivery>) {
+pub(super) async fn run(link: Link, inbox: mpsc::Receiver<Parcel>, load: Arc<Load>) {
     let mut worker = Worker {
         link,
         inbox,
-        unsent: BTreeMap::new(),
-        sent: VecDeque::new(),
-        sent_bytes: 0,
-        next: 0,
-        alone: 0,
+        open: true,
+        flight: Flight::default(),
         delays: delays(),
         slower: slower(),
         pause: None,
-        troubles: HashMap::new(),
-        token: Generation::default(),
+        refusals: 0,
+        lookups: FuturesUnordered::new(),
+        load,
+        noted: None,
     };
     worker.run().await;
 }
@@ -69,13 +86,13 @@ pub(super) async fn run(link: Link, inbox: mpsc::Receiver<Delivery>) {
 fn delays() -> ExponentialBackoff {
     ExponentialBuilder::default()
         .with_min_delay(Duration::from_millis(50))
-        .with_max_delay(Duration::from_secs(30))
+        .with_max_delay(Duration::from_secs(60))
         .with_jitter()
         .without_max_times()
         .build()
 }
 
-/// Waits where BigQuery says that it is too much, or not there yet.
+/// Waits where BigQuery says that it is too much.
 fn slower() -> ExponentialBackoff {
     ExponentialBuilder::default()
         .with_min_delay(Duration::from_secs(1))
@@ -85,34 +102,29 @@ fn slower() -> ExponentialBackoff {
         .build()
 }
 
-/// A request without its answer.
-#[derive(Debug)]
-struct Sent {
-    number: u64,
-    delivery: Delivery,
-    bytes: usize,
-    at: Instant,
-}
-
 struct Worker {
     link: Link,
-    inbox: mpsc::Receiver<Delivery>,
-    /// Deliveries to send, by their number.
-    unsent: BTreeMap<u64, Delivery>,
-    /// Requests on the present stream, oldest first.
-    sent: VecDeque<Sent>,
-    sent_bytes: usize,
-    next: u64,
-    /// So many deliveries are sent one by one, to see which of them ends the stream.
-    alone: usize,
+    inbox: mpsc::Receiver<Parcel>,
+    /// Whether anybody can hand over anything more.
+    open: bool,
+    flight: Flight,
     delays: ExponentialBackoff,
     slower: ExponentialBackoff,
     /// Nothing is sent before.
     pause: Option<Instant>,
-    /// Since when a stream, by its name, cannot be written.
-    troubles: HashMap<String, Instant>,
-    /// Whose token the present stream was opened with.
-    token: Generation,
+    /// In-band errors that are said to pass, since the last acknowledgement or stream.
+    refusals: u32,
+    /// Questions whether tables exist.
+    lookups: FuturesUnordered<BoxFuture<'static, Lookup>>,
+    load: Arc<Load>,
+    /// The number of the delivery that the load shows as the oldest.
+    noted: Option<u64>,
+}
+
+/// Whether a table exists.
+struct Lookup {
+    destination: Arc<Destination>,
+    exists: Result<bool, Error>,
 }
 
 /// How a stream ended.
@@ -121,10 +133,23 @@ enum Ended {
     Failed(Failure),
     /// The server said nothing for too long.
     Silent,
-    /// An answer could not be understood, or a request of its own needs a new stream.
+    /// There was nothing to send for long.
+    Idle,
+    /// An answer could not be understood.
+    Confused,
+    /// A request needs a new stream.
     Renew,
-    /// Nobody can hand over anything more, and everything is answered.
+    /// Nobody can hand over anything more, and everything has ended.
     Done,
+}
+
+/// What can happen.
+enum Event {
+    Answer(Option<Result<AppendRowsResponse, Status>>),
+    Looked(Lookup),
+    Handed(Option<Parcel>),
+    /// The time that was asked for has come.
+    Woke,
 }
 
 /// The sending side of a stream.
@@ -132,357 +157,200 @@ struct Outbound {
     frames: mpsc::Sender<Frame>,
     /// The destination that the last request named.
     named: Option<Arc<Destination>>,
+    /// Nothing was sent yet.
+    fresh: bool,
+    /// When something was last sent or heard.
+    active: Instant,
+    /// Since when the stream takes no more requests.
+    closed: Option<Instant>,
+    /// A request with its schema was refused: whether the server kept the schema is not said.
+    unsure: bool,
 }
 
 impl Worker {
     async fn run(&mut self) {
         loop {
-            if self.unsent.is_empty() {
-                match self.inbox.recv().await {
-                    Some(delivery) => self.enter(delivery),
-                    None => return,
-                }
+            let now = self.link.clock.now();
+            if !self.pausing(now) && matches!(self.flight.next(now, true), Next::Send(_)) {
+                let ended = self.stream().await;
+                self.ended(&ended);
+                continue;
             }
-            self.rest().await;
-            let ended = self.stream().await;
-            let last = self.sent.len();
-            let oldest = self.sent.front().map(|sent| sent.number);
-            self.take_back();
-            match ended {
-                Ended::Done => return,
-                Ended::Renew => self.pause_longer(None),
-                Ended::Silent => {
-                    tracing::warn!(
-                        requests = last,
-                        "no answer from BigQuery for too long, connecting anew"
-                    );
-                    self.pause();
-                }
-                Ended::Failed(failure) => self.failed(&failure, last, oldest),
+            if !self.open && self.flight.is_empty() {
+                return;
             }
+            let wake = self.wake(now);
+            let event = self.event(None, wake).await;
+            self.take(event);
         }
     }
 
-    fn enter(&mut self, delivery: Delivery) {
-        self.unsent.insert(self.next, delivery);
-        self.next += 1;
+    /// Waits for the next thing to happen; answers first, so that a clock that jumps cannot outrun them.
+    async fn event(&mut self, answers: Option<&mut Answers>, wake: Option<Instant>) -> Event {
+        self.note();
+        let left = wake.map(|at| at.saturating_duration_since(self.link.clock.now()));
+        let answer = async {
+            match answers {
+                Some(answers) => answers.next().await,
+                None => future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            answer = answer => Event::Answer(answer),
+            Some(lookup) = self.lookups.next() => Event::Looked(lookup),
+            handed = self.inbox.recv(), if self.open => Event::Handed(handed),
+            () = self.link.clock.sleep(left.unwrap_or_default()), if left.is_some() => Event::Woke,
+        }
     }
 
-    /// Waits out a pause.
-    async fn rest(&mut self) {
-        if let Some(until) = self.pause.take() {
-            let left = until.saturating_duration_since(self.link.clock.now());
-            self.link.clock.sleep(left).await;
+    /// Takes in what does not concern a stream.
+    fn take(&mut self, event: Event) {
+        match event {
+            Event::Handed(Some(parcel)) => self.flight.enter(parcel, self.link.clock.now()),
+            Event::Handed(None) => self.open = false,
+            Event::Looked(lookup) => self.looked(lookup),
+            Event::Answer(_) | Event::Woke => {}
         }
+    }
+
+    /// Shows others since when the oldest delivery waits.
+    fn note(&mut self) {
+        let oldest = self.flight.oldest();
+        let number = oldest.map(|(number, ..)| number);
+        if number != self.noted {
+            self.noted = number;
+            self.load.set_oldest(oldest.map(|(_, since, destination)| Oldest {
+                table: destination.table.clone(),
+                since,
+            }));
+        }
+    }
+
+    /// Whether nothing may be sent now.
+    fn pausing(&mut self, now: Instant) -> bool {
+        self.pause = self.pause.filter(|until| *until > now);
+        self.pause.is_some()
+    }
+
+    /// When something may be sent that may not be sent now.
+    fn wake(&self, now: Instant) -> Option<Instant> {
+        self.pause.into_iter().chain(self.flight.wake(now)).min()
     }
 
     /// Sends nothing for a moment, longer each time until something is acknowledged.
     fn pause(&mut self) {
-        let delay = self.delays.next().unwrap_or(SILENCE);
-        self.pause = Some(self.link.clock.now() + delay);
-    }
-
-    /// Sends nothing for seconds: BigQuery said that it is too much, or that it does not know the table yet.
-    fn pause_longer(&mut self, asked: Option<Duration>) {
-        let delay = self.slower.next().unwrap_or(SILENCE);
-        self.pause = Some(self.link.clock.now() + delay.max(asked.unwrap_or_default()));
-    }
-
-    /// Puts the unanswered requests back, each to its old place in the order.
-    fn take_back(&mut self) {
-        self.sent_bytes = 0;
-        for sent in self.sent.drain(..) {
-            sent.delivery.destination.meters.again();
-            self.unsent.insert(sent.number, sent.delivery);
+        if self.pause.is_none() {
+            let delay = self.delays.next().unwrap_or(SILENCE);
+            self.pause = Some(self.link.clock.now() + delay);
         }
+    }
+
+    /// Sends nothing for seconds: BigQuery said that it is too much. Several refusals at once count as one.
+    fn pause_longer(&mut self, asked: Option<Duration>) {
+        let now = self.link.clock.now();
+        if self.pause.is_none() {
+            self.pause = Some(now + self.slower.next().unwrap_or(SILENCE));
+        }
+        self.pause = self.pause.max(asked.map(|asked| now + asked));
     }
 
     /// Opens a stream and drives it to its end.
     async fn stream(&mut self) -> Ended {
-        let Some(first) = self.unsent.first_key_value() else {
+        let (frames, outbound) = mpsc::channel(WINDOW);
+        let mut out = Outbound {
+            frames,
+            named: None,
+            fresh: true,
+            active: self.link.clock.now(),
+            closed: None,
+            unsure: false,
+        };
+        self.refusals = 0;
+        self.fill(&mut out);
+        let Some(first) = out.named.clone() else {
             return Ended::Renew;
         };
-        let name = first.1.destination.stream.clone();
-        let (frames, outbound) = mpsc::channel(WINDOW);
-        let mut out = Outbound { frames, named: None };
-        // Some servers answer only once there is a request.
-        self.fill(&mut out);
-        let silence = self.link.clock.sleep(SILENCE);
-        let opened = tokio::select! {
-            opened = self.open(&name, outbound) => opened,
-            () = silence => return Ended::Silent,
-        };
-        let mut answers = match opened {
-            Ok(answers) => answers,
-            Err(failure) => return Ended::Failed(failure),
-        };
-        let mut heard = self.link.clock.now();
-        let mut open = true;
+        let mut answers = open(&self.link, &first.stream, outbound);
         loop {
-            self.fill(&mut out);
-            if !open && self.sent.is_empty() && self.unsent.is_empty() {
+            if self.fill(&mut out) {
+                return Ended::Renew;
+            }
+            if !self.open && self.flight.is_empty() {
                 return Ended::Done;
             }
             let now = self.link.clock.now();
-            let waiting = self.sent.front().map_or(heard, |oldest| oldest.at.max(heard));
-            let silence = (waiting + SILENCE).saturating_duration_since(now);
-            let pause = self.pause.map(|until| until.saturating_duration_since(now));
-            tokio::select! {
-                biased;
-                answer = answers.message() => {
-                    heard = self.link.clock.now();
-                    let ended = match answer {
-                        Ok(Some(answer)) => {
-                            if !matches!(answer.response, Some(Response::AppendResult(_))) {
-                                // Whether the server kept the schema of what it refused is not said.
-                                out.named = None;
-                            }
-                            self.answered(answer)
-                        }
-                        Ok(None) => Some(Ended::Failed(Failure::of_call(&tonic::Status::aborted("stream closed")))),
-                        Err(status) => Some(Ended::Failed(Failure::of_call(&status))),
-                    };
-                    if let Some(ended) = ended {
+            let (deadline, end) = self.deadline(&out);
+            let wake = self.wake(now).map_or(deadline, |wake| wake.min(deadline));
+            match self.event(Some(&mut answers), Some(wake)).await {
+                Event::Answer(Some(Ok(answer))) => {
+                    out.active = self.link.clock.now();
+                    if let Some(ended) = self.answered(answer, &mut out) {
                         return ended;
                     }
                 }
-                delivery = self.inbox.recv(), if open => match delivery {
-                    Some(delivery) => self.enter(delivery),
-                    None => open = false,
-                },
-                () = self.link.clock.sleep(silence), if !self.sent.is_empty() => return Ended::Silent,
-                () = self.link.clock.sleep(pause.unwrap_or_default()), if pause.is_some() => self.pause = None,
+                Event::Answer(Some(Err(status))) => return Ended::Failed(Failure::of_call(&status)),
+                Event::Answer(None) => return stream_closed(),
+                Event::Woke if self.link.clock.now() >= deadline => return end,
+                event @ (Event::Looked(_) | Event::Handed(_) | Event::Woke) => self.take(event),
             }
         }
     }
 
-    async fn open(
-        &mut self,
-        stream: &str,
-        outbound: mpsc::Receiver<Frame>,
-    ) -> Result<Streaming<AppendRowsResponse>, Failure> {
-        let channel = self.link.server.channel();
-        let mut client = tonic::client::Grpc::new(channel);
-        client
-            .ready()
-            .await
-            .map_err(|error| Failure::of_call(&tonic::Status::unavailable(chain(&error))))?;
-        let mut request = tonic::Request::new(ReceiverStream::new(outbound));
-        let bearer = self.link.tokens.bearer().await.map_err(|error| {
-            let code = match error.fault() {
-                Fault::Transient { .. } => tonic::Code::Unavailable,
-                Fault::Table(_) | Fault::Fatal => tonic::Code::Unauthenticated,
-            };
-            Failure::of_call(&tonic::Status::new(code, chain(&error)))
-        })?;
-        self.token = bearer.generation;
-        address(request.metadata_mut(), "write_stream", stream, bearer);
-        let path = http::uri::PathAndQuery::from_static(
-            "/google.cloud.bigquery.storage.v1.BigQueryWrite/AppendRows",
-        );
-        client
-            .streaming(request, path, AppendCodec)
-            .await
-            .map(tonic::Response::into_inner)
-            .map_err(|status| Failure::of_call(&status))
-    }
-
-    /// Sends what the window admits.
-    fn fill(&mut self, out: &mut Outbound) {
-        let window = if self.alone > 0 { 1 } else { WINDOW };
-        while self.pause.is_none() && self.sent.len() < window {
-            if !self.sent.is_empty() && self.sent_bytes >= WINDOW_BYTES {
-                return;
-            }
-            let Some((number, delivery)) = self.unsent.pop_first() else {
-                return;
-            };
-            let destination = Arc::clone(&delivery.destination);
-            let named = out
-                .named
-                .as_ref()
-                .is_some_and(|named| Arc::ptr_eq(named, &destination));
-            let frame = Frame {
-                stream: Bytes::copy_from_slice(destination.stream.as_bytes()),
-                schema: (!named).then(|| destination.schema.clone()),
-                rows: delivery.block.body.clone(),
-                trace_id: self.link.trace_id.clone(),
-            };
-            let bytes = frame.len();
-            if out.frames.try_send(frame).is_err() {
-                // The stream is ending; its end is about to be read.
-                self.unsent.insert(number, delivery);
-                return;
-            }
-            out.named = Some(destination);
-            self.sent_bytes += bytes;
-            self.sent.push_back(Sent {
-                number,
-                delivery,
-                bytes,
-                at: self.link.clock.now(),
-            });
+    /// When the present stream is to be left if nothing happens on it, and how that is to be taken.
+    fn deadline(&self, out: &Outbound) -> (Instant, Ended) {
+        match (out.closed, self.flight.oldest_sent()) {
+            (Some(since), _) => (since + FAREWELL, stream_closed()),
+            (None, Some(at)) => (at.max(out.active) + SILENCE, Ended::Silent),
+            (None, None) => (out.active + IDLE, Ended::Idle),
         }
     }
 
-    /// Takes one answer: it belongs to the oldest request.
-    fn answered(&mut self, answer: AppendRowsResponse) -> Option<Ended> {
-        failpoint::hit(failpoint::APPEND_SENT);
-        let Some(sent) = self.sent.pop_front() else {
-            tracing::warn!("BigQuery answered a request that was not sent");
-            return Some(Ended::Renew);
+    /// Sends what may be sent; says whether what comes next needs a new stream.
+    fn fill(&mut self, out: &mut Outbound) -> bool {
+        loop {
+            let now = self.link.clock.now();
+            if self.pausing(now) || out.closed.is_some() {
+                return false;
+            }
+            match self.flight.next(now, out.fresh) {
+                Next::Nothing => return false,
+                Next::Renew => return true,
+                Next::Send(number) => self.send(number, out, now),
+            }
+        }
+    }
+
+    fn send(&mut self, number: u64, out: &mut Outbound, now: Instant) {
+        let Some(delivery) = self.flight.delivery(number) else {
+            return;
         };
-        self.sent_bytes = self.sent_bytes.saturating_sub(sent.bytes);
-        if !answer.row_errors.is_empty() {
-            self.settled();
-            rows_refused(sent.delivery, answer.row_errors);
-            return None;
-        }
-        match answer.response {
-            Some(Response::AppendResult(_)) => {
-                let took = self.link.clock.now().saturating_duration_since(sent.at);
-                let block = &sent.delivery.block;
-                let count = |len: usize| u64::try_from(len).unwrap_or(u64::MAX);
-                let meters = &sent.delivery.destination.meters;
-                meters.acknowledged(count(block.rows), count(block.body.len()), took);
-                self.delays = delays();
-                self.slower = slower();
-                self.troubles.remove(&sent.delivery.destination.stream);
-                self.settled();
-                sent.delivery.appended();
-                None
-            }
-            Some(Response::Error(status)) => {
-                let failure = Failure::of(status);
-                self.refused(sent.number, sent.delivery, &failure)
-            }
-            // No word of success is no success.
-            None => {
-                self.unsent.insert(sent.number, sent.delivery);
-                Some(Ended::Renew)
-            }
-        }
-    }
-
-    /// One delivery less that has to be sent alone.
-    fn settled(&mut self) {
-        self.alone = self.alone.saturating_sub(1);
-    }
-
-    /// Ends a delivery and those to the same stream that wait behind it.
-    fn give_up(&mut self, delivery: Delivery, error: impl Fn(&Destination) -> Error) {
         let destination = Arc::clone(&delivery.destination);
-        let behind = self
-            .unsent
-            .extract_if(.., |_, waiting| waiting.destination.stream == destination.stream)
-            .map(|(_, waiting)| waiting)
-            .collect::<Vec<_>>();
-        for given_up in std::iter::once(delivery).chain(behind) {
-            self.settled();
-            let error = error(&given_up.destination);
-            given_up.failed(error);
+        let named = out
+            .named
+            .as_ref()
+            .is_some_and(|named| Arc::ptr_eq(named, &destination));
+        let frame = Frame {
+            stream: Bytes::copy_from_slice(destination.stream.as_bytes()),
+            schema: (!named).then(|| destination.schema.clone()),
+            rows: delivery.block.body.clone(),
+            trace_id: self.link.trace_id.clone(),
+        };
+        if out.frames.try_send(frame).is_err() {
+            // There is room for the whole window: it is the stream that is ending, and its end is about to be read.
+            out.closed = Some(now);
+            return;
         }
-    }
-
-    /// A request that was answered with an error; says whether it needs a new stream.
-    fn refused(&mut self, number: u64, delivery: Delivery, failure: &Failure) -> Option<Ended> {
-        let now = self.link.clock.now();
-        let (table, verdict) = (&delivery.destination.table, failure.verdict());
-        if verdict == Verdict::Never {
-            // What BigQuery says of rows may quote a value.
-            tracing::warn!(%table, code = ?failure.code, "append refused");
-        } else {
-            tracing::warn!(%table, error = %failure, "append failed");
-        }
-        self.judge_token(failure);
-        match verdict {
-            Verdict::Again => self.pause(),
-            Verdict::Slower(asked) => self.pause_longer(asked),
-            Verdict::Within(limit, lasting) => {
-                let stream = delivery.destination.stream.clone();
-                let since = *self.troubles.entry(stream).or_insert(now);
-                let waited = now.saturating_duration_since(since);
-                if waited >= limit {
-                    self.give_up(delivery, |destination| {
-                        lasting.error(destination, failure, waited)
-                    });
-                    return None;
-                }
-                delivery.destination.meters.again();
-                self.unsent.insert(number, delivery);
-                return Some(Ended::Renew);
-            }
-            Verdict::Never => {
-                self.settled();
-                delivery.refused(failure.code, failure.message.clone());
-                return None;
-            }
-        }
-        delivery.destination.meters.again();
-        self.unsent.insert(number, delivery);
-        None
-    }
-
-    /// A token that was refused is not used again.
-    fn judge_token(&self, failure: &Failure) {
-        if failure.code == tonic::Code::Unauthenticated {
-            self.link.tokens.refused(self.token);
-        }
-    }
-
-    /// A stream that ended with an error, `requests` of it unanswered, `oldest` the first of them. Others may
-    /// wait to be sent again before it: they are not to blame.
-    fn failed(&mut self, failure: &Failure, requests: usize, oldest: Option<u64>) {
-        self.judge_token(failure);
-        match failure.verdict() {
-            Verdict::Again if requests == 0 => {
-                // Idle streams and servers that restart end this way; the next delivery connects anew.
-                tracing::debug!(error = %failure, "connection closed while idle");
-                if !self.unsent.is_empty() {
-                    self.pause();
-                }
-            }
-            Verdict::Again => {
-                tracing::info!(error = %failure, requests, "connection lost, connecting anew");
-                self.pause();
-            }
-            Verdict::Slower(asked) => {
-                tracing::warn!(error = %failure, requests, "connection refused, waiting");
-                self.pause_longer(asked);
-            }
-            Verdict::Within(..) | Verdict::Never => {
-                if requests > 1 {
-                    // Any of them may be the cause: one by one shows which.
-                    tracing::warn!(code = ?failure.code, requests, "connection ended by one of several requests");
-                    self.alone = requests;
-                } else if requests == 1
-                    && let Some(number) = oldest
-                    && let Some(delivery) = self.unsent.remove(&number)
-                {
-                    // The stream is gone in any case; a pause is due where the request is tried again.
-                    if self.refused(number, delivery, failure).is_some() {
-                        self.pause_longer(None);
-                    }
-                }
-            }
-        }
+        self.flight.sent(number, now, !named);
+        out.named = Some(destination);
+        out.fresh = false;
+        out.active = now;
     }
 }
 
-/// Hands a block back with the rows that the server named.
-fn rows_refused(delivery: Delivery, errors: Vec<RowError>) {
-    let rows = delivery.block.rows;
-    let named: Vec<(usize, String)> = errors
-        .into_iter()
-        .filter_map(|error| Some((usize::try_from(error.index).ok()?, error.message)))
-        .filter(|(index, _)| *index < rows)
-        .collect();
-    if named.is_empty() {
-        let message = "row errors for rows that were not sent";
-        delivery.refused(tonic::Code::InvalidArgument, message.to_owned());
-    } else {
-        delivery.rows(named);
-    }
+/// A stream that ended without a word.
+fn stream_closed() -> Ended {
+    Ended::Failed(Failure::of_call(&Status::aborted("stream closed")))
 }
 
 #[cfg(test)]

@@ -38,7 +38,7 @@ impl Server {
             .connect_timeout(Duration::from_secs(10))
             .tcp_nodelay(true)
             .http2_keep_alive_interval(Duration::from_secs(30))
-            .keep_alive_timeout(Duration::from_secs(10))
+            .keep_alive_timeout(Duration::from_secs(20))
             .keep_alive_while_idle(true);
         if url.starts_with("https://") {
             endpoint = endpoint

@@ -126,6 +126,14 @@ pub enum Error {
         /// For how long it was tried.
         waited: Waited,
     },
+    /// The target is not there any more.
+    #[error("{target}, the target of {table}, was deleted")]
+    Gone {
+        /// The source table.
+        table: TableId,
+        /// The target's name.
+        target: String,
+    },
     /// The credentials do not suffice.
     #[error("not allowed to write to {target}: {status}")]
     Forbidden {
@@ -186,7 +194,8 @@ impl Classify for Error {
             | Error::Row { table, .. }
             | Error::TooManyRefused { table, .. }
             | Error::Refused { table, .. }
-            | Error::Unavailable { table, .. } => Fault::Table(table.clone()),
+            | Error::Unavailable { table, .. }
+            | Error::Gone { table, .. } => Fault::Table(table.clone()),
             Error::Token { transient: true, .. } | Error::Rest { transient: true, .. } => Fault::RETRY,
             Error::Collision { .. }
             | Error::Reserved { .. }
@@ -229,6 +238,9 @@ impl Classify for Error {
             }
             Error::Unavailable { target, .. } => format!(
                 "see that {target} exists and still has the columns that the replicator created"
+            ),
+            Error::Gone { target, table } => format!(
+                "restore {target} from its time travel (bq cp with a snapshot decorator) or let it be made anew; then copy {table} anew"
             ),
             Error::Forbidden { target, .. } => format!(
                 "grant the replicator's service account roles/bigquery.dataEditor on the data set of {target} and roles/bigquery.jobUser on the project that jobs run in"

@@ -9,6 +9,7 @@ use crate::event::{
 
 use super::plan::{Place, Target};
 
+pub(super) mod client;
 pub(super) mod rest;
 pub(super) mod server;
 

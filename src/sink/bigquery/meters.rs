@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use metrics::{Counter, Histogram, Unit, counter, describe_counter, describe_histogram, histogram};
+use metrics::{
+    Counter, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
+};
 
 use super::encode::Altered;
 use crate::event::TableId;
@@ -13,6 +15,7 @@ const APPENDS: &str = "replicator_sink_appends_total";
 const RETRIES: &str = "replicator_sink_retries_total";
 const SECONDS: &str = "replicator_sink_append_seconds";
 const DEAD_LETTERS: &str = "replicator_dead_letters_total";
+const OLDEST: &str = "replicator_sink_oldest_unacknowledged_seconds";
 const NULLED: &str = "replicator_sink_values_nulled_total";
 const JSON_NUMBERS: &str = "replicator_sink_json_numbers_as_strings_total";
 
@@ -26,6 +29,11 @@ pub(super) fn describe() {
         SECONDS,
         Unit::Seconds,
         "Time from sending an append request to its acknowledgement"
+    );
+    describe_gauge!(
+        OLDEST,
+        Unit::Seconds,
+        "Time that the oldest append request waits for its acknowledgement, 0 if none does"
     );
     describe_counter!(
         DEAD_LETTERS,
@@ -42,6 +50,11 @@ pub(super) fn describe() {
         Unit::Count,
         "JSON numbers beyond 64 bits, written as strings"
     );
+}
+
+/// The oldest request that is not acknowledged has waited for so long.
+pub(super) fn oldest_unacknowledged(age: Duration) {
+    gauge!(OLDEST).set(age.as_secs_f64());
 }
 
 /// The meters of one table.

@@ -3,9 +3,9 @@
 //! Order of reading: `types` (which type a column becomes), `name`, `plan` (a table's target),
 //! `encode` with `numeric`, `text`, `json` (a row to bytes), `block` (a batch to requests), `wire` (a
 //! request to bytes), `delivery` (what is sent and how it ends), `append` (one connection) with `status`
-//! (what an answer means), `pool` (which connection), `settle` with `letter` and `letters` (what becomes of rows
-//! that are refused), `tables` with `rest` and `query` (target tables), `auth` (tokens), `connect`
-//! (proxies), `meters`.
+//! (what an answer means), `pool` with `load` (which connection), `watch` (how long that takes), `settle` with
+//! `letter` and `letters` (what becomes of rows that are refused), `tables` with `rest` and `query` (target
+//! tables), `auth` (tokens), `connect` (proxies), `meters`.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,7 +17,8 @@ use super::{Batch, BoxFuture, Durable, Pending, Prepared, Sink, SinkError};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::event::{TableId, TableLayout};
-use crate::task;
+use crate::status::Status;
+use crate::task::{self, Task};
 
 mod append;
 mod auth;
@@ -32,6 +33,7 @@ mod fixture;
 mod json;
 mod letter;
 mod letters;
+mod load;
 mod meters;
 mod name;
 mod numeric;
@@ -44,6 +46,7 @@ mod status;
 mod tables;
 mod text;
 mod types;
+mod watch;
 mod wire;
 
 pub use error::{Error, RowAt, Waited};
@@ -54,7 +57,7 @@ use block::{BatchEncoder, Cut, Part};
 use connect::Server;
 use letters::{DEAD_LETTERS, DeadLetters};
 use plan::{Place, Target};
-use pool::Pool;
+use pool::{Limits, Pool};
 use query::Jobs;
 use rest::Rest;
 use settle::{Aside, Courier, Sent, Shipment};
@@ -75,6 +78,7 @@ pub struct BigQuery {
     tables: Arc<Tables>,
     courier: Arc<Courier>,
     room: Arc<Semaphore>,
+    watching: Option<Task<()>>,
 }
 
 /// What is known about tables.
@@ -91,8 +95,6 @@ impl BigQuery {
     /// # Errors
     /// [`Error::Client`] for endpoints that are none, [`Error::Token`] without credentials.
     pub fn new(config: &Config, clock: Clock) -> Result<BigQuery, Error> {
-        // Another part of the process may have chosen a provider before; either serves.
-        let _chosen = rustls::crypto::ring::default_provider().install_default();
         meters::describe();
         let sink = &config.sink;
         let tokens = Tokens::new(sink, clock.clone())?;
@@ -112,6 +114,7 @@ impl BigQuery {
         let link = Link {
             server,
             tokens,
+            rest: tables.rest.clone(),
             trace_id: Bytes::from(format!("replicator:{}", config.pipeline)),
             clock,
         };
@@ -121,9 +124,17 @@ impl BigQuery {
             config: config.clone(),
             targets: Mutex::new(Targets::default()),
             tables,
-            courier: Arc::new(Courier::new(Pool::new(link), letters)),
+            courier: Arc::new(Courier::new(Pool::new(link, Limits::default()), letters)),
             room: Arc::new(Semaphore::new(usize::try_from(ROOM_BYTES).unwrap_or(usize::MAX))),
+            watching: None,
         })
+    }
+
+    /// Shows the sink's life in `status` from here on. To be called within a runtime.
+    #[must_use]
+    pub fn reporting_to(mut self, status: Arc<Status>) -> BigQuery {
+        self.watching = Some(task::spawn("sink watch", self.courier.pool.watch().run(status)));
+        self
     }
 
     /// The target of a table as its rows now are.

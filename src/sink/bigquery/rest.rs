@@ -158,6 +158,8 @@ impl Rest {
     /// # Errors
     /// [`Error::Client`].
     pub(super) fn new(base: &str, tokens: Tokens, clock: Clock) -> Result<Rest, Error> {
+        // Another part of the process may have chosen a provider before; either serves.
+        let _chosen = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder()
             .timeout(ATTEMPT)
             .connect_timeout(Duration::from_secs(10))

@@ -32,7 +32,9 @@ pub(super) enum Verdict {
     Slower(Option<Duration>),
     /// Right after a change this passes by itself; send again for at most so long.
     Within(Duration, Lasting),
-    /// Sending it again cannot help.
+    /// The rows of this very request are at fault: a part of them may pass.
+    Block,
+    /// Nothing can be written to the table as it is.
     Never,
 }
 
@@ -53,12 +55,14 @@ const SPREADING: Duration = Duration::from_secs(600);
 /// How long a grant or a new token may take.
 const GRANTING: Duration = Duration::from_secs(60);
 
-/// Texts of an answer that mean that writer schema and table differ.
-const MISMATCHES: [&str; 4] = [
+/// Texts of an answer that mean that writer schema and table differ, or that the table was replaced.
+const MISMATCHES: [&str; 6] = [
     "has more fields than",
     "field mismatched with",
     "missing in the proto message",
     "extra proto fields",
+    "is re-created",
+    "is truncated",
 ];
 
 impl Failure {
@@ -120,12 +124,10 @@ impl Failure {
             Code::InvalidArgument | Code::FailedPrecondition if mismatch => {
                 Verdict::Within(SPREADING, Lasting::Unavailable)
             }
-            Code::Ok
-            | Code::InvalidArgument
-            | Code::FailedPrecondition
-            | Code::AlreadyExists
-            | Code::OutOfRange
-            | Code::DataLoss => Verdict::Never,
+            Code::InvalidArgument => Verdict::Block,
+            Code::Ok | Code::FailedPrecondition | Code::AlreadyExists | Code::OutOfRange | Code::DataLoss => {
+                Verdict::Never
+            }
         }
     }
 }
@@ -199,7 +201,7 @@ mod tests {
                 None,
                 unavailable,
             ),
-            (Code::InvalidArgument, "bad row", None, Verdict::Never),
+            (Code::InvalidArgument, "bad row", None, Verdict::Block),
             (Code::FailedPrecondition, "no primary key", None, Verdict::Never),
             (
                 Code::Unimplemented,

@@ -161,17 +161,7 @@ impl Tables {
     }
 
     async fn find(&self, place: &Place) -> Result<Option<Found>, Error> {
-        let Place {
-            project,
-            dataset,
-            table,
-        } = place;
-        let call = Call::get(format!("projects/{project}/datasets/{dataset}/tables/{table}"));
-        match self.rest.call(&call).await? {
-            Ok(value) => read(value).map(Some),
-            Err(refusal) if refusal.status == StatusCode::NOT_FOUND => Ok(None),
-            Err(refusal) => Err(refused(place, refusal)),
-        }
+        get(&self.rest, place).await?.map(read).transpose()
     }
 
     async fn examine(&self, target: &Target, found: &Found) -> Result<Prepared, Error> {
@@ -282,7 +272,7 @@ impl Tables {
             let (limit, lasting) = match failure.verdict() {
                 Verdict::Within(limit, lasting) => (limit, lasting),
                 Verdict::Again | Verdict::Slower(_) => (SPREADING, Lasting::Unavailable),
-                Verdict::Never => (Duration::ZERO, Lasting::Unavailable),
+                Verdict::Block | Verdict::Never => (Duration::ZERO, Lasting::Unavailable),
             };
             if waited >= limit {
                 return Err(lasting.error(destination, &failure, waited));
@@ -311,6 +301,29 @@ impl Tables {
 
 fn reference(place: &Place) -> Value {
     json!({ "projectId": place.project, "datasetId": place.dataset, "tableId": place.table })
+}
+
+/// Whether a table is there.
+///
+/// # Errors
+/// What the call failed with.
+pub(super) async fn exists(rest: &Rest, place: &Place) -> Result<bool, Error> {
+    Ok(get(rest, place).await?.is_some())
+}
+
+/// The table resource; `None` if there is no such table.
+async fn get(rest: &Rest, place: &Place) -> Result<Option<Value>, Error> {
+    let Place {
+        project,
+        dataset,
+        table,
+    } = place;
+    let call = Call::get(format!("projects/{project}/datasets/{dataset}/tables/{table}"));
+    match rest.call(&call).await? {
+        Ok(value) => Ok(Some(value)),
+        Err(refusal) if refusal.status == StatusCode::NOT_FOUND => Ok(None),
+        Err(refusal) => Err(refused(place, refusal)),
+    }
 }
 
 fn read(value: Value) -> Result<Found, Error> {

@@ -57,7 +57,7 @@ pub(super) struct Ends {
     pub(super) rest: RestServer,
     pub(super) write: WriteServer,
     clock: Clock,
-    _tasks: [task::Task<()>; 2],
+    _tasks: [Task<()>; 2],
 }
 
 pub(super) async fn ends(answers: Vec<Answer>, steps: Vec<Step>) -> Ends {

@@ -4,7 +4,7 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use google_cloud_auth::credentials::mds;
+use google_cloud_auth::credentials::{CredentialsProvider, EntityTag, mds};
 use serde_json::json;
 
 use super::*;
@@ -20,6 +20,34 @@ fn routing_headers_are_percent_encoded() {
         metadata.get("x-goog-request-params").unwrap(),
         "write_stream=projects/example.com%3Ap/x"
     );
+}
+
+/// Credentials whose token is their number.
+#[derive(Debug)]
+struct Numbered(usize);
+
+impl CredentialsProvider for Numbered {
+    async fn headers(&self, _: Extensions) -> Result<CacheableResource<HeaderMap>, CredentialsError> {
+        let token = format!("Bearer {}", self.0).parse().unwrap();
+        Ok(CacheableResource::New {
+            entity_tag: EntityTag::new(),
+            data: HeaderMap::from_iter([(http::header::AUTHORIZATION, token)]),
+        })
+    }
+
+    async fn universe_domain(&self) -> Option<String> {
+        None
+    }
+}
+
+impl Tokens {
+    /// Tokens that tell which credentials they are from, by the number that their making gave.
+    pub(in crate::sink::bigquery) fn numbered(
+        clock: Clock,
+        number: impl Fn() -> usize + Send + Sync + 'static,
+    ) -> Tokens {
+        Tokens::of(clock, move || Ok(Credentials::from(Numbered(number())))).unwrap()
+    }
 }
 
 /// A metadata server: how it fails the first who asks, and how many have asked.
