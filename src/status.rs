@@ -50,7 +50,11 @@ pub enum TableProgress {
         chunks: u64,
     },
     /// Copied and followed.
-    Streaming,
+    Streaming {
+        /// Rows that this process copied or found copied while the snapshot was under way.
+        #[serde(rename = "copied_rows", skip_serializing_if = "is_zero")]
+        rows: u64,
+    },
     /// Not followed any more.
     Parked {
         /// Why, and the cure.
@@ -178,7 +182,7 @@ impl Status {
         self.update(table, |view| {
             let estimate = match view.progress {
                 TableProgress::Snapshot { estimate, .. } => estimate,
-                TableProgress::Waiting | TableProgress::Streaming | TableProgress::Parked { .. } => 0,
+                TableProgress::Waiting | TableProgress::Streaming { .. } | TableProgress::Parked { .. } => 0,
             };
             view.progress = TableProgress::Snapshot {
                 estimate,
@@ -191,7 +195,13 @@ impl Status {
 
     /// A table is copied.
     pub fn streaming(&self, table: &TableId) {
-        self.update(table, |view| view.progress = TableProgress::Streaming);
+        self.update(table, |view| {
+            let rows = match view.progress {
+                TableProgress::Snapshot { rows, .. } => rows,
+                TableProgress::Waiting | TableProgress::Streaming { .. } | TableProgress::Parked { .. } => 0,
+            };
+            view.progress = TableProgress::Streaming { rows };
+        });
         metrics::gauge!("replicator_table_parked", "table" => table.to_string()).set(0.0);
     }
 

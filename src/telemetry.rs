@@ -1,16 +1,22 @@
 //! What the process says of itself: log lines on standard error, a panic as a log line before it
 //! becomes an error, and the recorder behind `/metrics`, which `control` serves.
 
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal, Write};
 use std::panic::PanicHookInfo;
+use std::sync::LazyLock;
 
+use indicatif::MultiProgress;
 use metrics::{Unit, describe_counter, describe_gauge};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
-use tracing::Subscriber;
 use tracing::subscriber::{SetGlobalDefaultError, set_global_default};
+use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::filter::ParseError;
-use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{EnvFilter, fmt};
+
+use crate::clock::Clock;
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -71,21 +77,78 @@ pub fn start_logging(format: LogFormat, level: &str) -> Result<(), TelemetryErro
             level: level.to_owned(),
             source,
         })?;
-    let terminal = std::io::stderr().is_terminal();
+    let terminal = io::stderr().is_terminal();
     let json = match format {
         LogFormat::Auto => !terminal,
         LogFormat::Text => false,
         LogFormat::Json => true,
     };
     let started = if json {
-        set_global_default(json_lines(filter, std::io::stderr))
+        set_global_default(json_lines(filter, io::stderr))
     } else {
-        let lines = fmt().with_env_filter(filter).with_writer(std::io::stderr);
-        set_global_default(lines.with_ansi(terminal).compact().finish())
+        let lines = fmt().with_env_filter(filter).with_writer(|| AboveBars);
+        set_global_default(lines.with_ansi(terminal).event_format(ForPeople).finish())
     };
     started?;
     std::panic::set_hook(Box::new(log_panic));
     Ok(())
+}
+
+/// Where progress bars are drawn, so that log lines and bars do not overwrite each other.
+pub fn bars() -> &'static MultiProgress {
+    static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
+    &BARS
+}
+
+/// Standard error, with the bars out of the way meanwhile.
+struct AboveBars;
+
+impl Write for AboveBars {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        bars().suspend(|| io::stderr().write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
+
+/// A line for people: time of day (UTC), level, what happened, details. Which task says it is left to
+/// the JSON form.
+struct ForPeople;
+
+impl<S, N> FormatEvent<S, N> for ForPeople
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        ctx: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> std::fmt::Result {
+        let second = Clock::real()
+            .unix_micros()
+            .div_euclid(1_000_000)
+            .rem_euclid(86_400);
+        let (hour, minute) = (second / 3600, second / 60 % 60);
+        let (level, color) = match *event.metadata().level() {
+            Level::ERROR => ("ERROR", "31"),
+            Level::WARN => ("WARN ", "33"),
+            Level::INFO => ("INFO ", "32"),
+            Level::DEBUG => ("DEBUG", "34"),
+            Level::TRACE => ("TRACE", "35"),
+        };
+        write!(writer, "{hour:02}:{minute:02}:{:02}Z ", second % 60)?;
+        if writer.has_ansi_escapes() {
+            write!(writer, "\x1b[{color}m{level}\x1b[0m ")?;
+        } else {
+            write!(writer, "{level} ")?;
+        }
+        ctx.field_format().format_fields(writer.by_ref(), event)?;
+        writeln!(writer)
+    }
 }
 
 /// One flat object a line, with the innermost span, which names the task.
@@ -173,7 +236,6 @@ fn log_panic(info: &PanicHookInfo<'_>) {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
     use std::sync::{Arc, Mutex};
 
     use super::*;
@@ -214,6 +276,33 @@ mod tests {
         assert_eq!(line["span"]["task"], "reader");
         // A key that occurs twice would be lost on the way through a parser.
         assert_eq!(serde_json::to_string(&line).unwrap(), text.trim_end());
+    }
+
+    #[tokio::test]
+    async fn a_line_for_people_has_the_time_the_level_and_the_details_only() {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let subscriber = fmt()
+            .with_ansi(false)
+            .with_writer(move || writer.clone())
+            .event_format(ForPeople)
+            .finish();
+        let guard = tracing::subscriber::set_default(subscriber);
+        task::spawn("reader", async {
+            tracing::warn!(table = "shop.orders", "parked")
+        })
+        .join()
+        .await
+        .unwrap();
+        drop(guard);
+        let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        let (time, rest) = text.split_at(9);
+        assert_eq!(
+            (time.matches(':').count(), time.ends_with('Z')),
+            (2, true),
+            "{text}"
+        );
+        assert_eq!(rest, " WARN  parked table=\"shop.orders\"\n");
     }
 
     #[test]

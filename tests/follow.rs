@@ -108,7 +108,7 @@ impl Pipeline {
                 && view
                     .tables
                     .values()
-                    .all(|table| table.progress == TableProgress::Streaming)
+                    .all(|table| matches!(table.progress, TableProgress::Streaming { .. }))
         })
         .await;
     }

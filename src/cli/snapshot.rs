@@ -1,17 +1,20 @@
 //! `replicator snapshot`: the first copy of every table, with a progress bar on a terminal, then the end.
 
+use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Args;
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressStyle};
+use tokio::sync::Mutex;
 
 use super::start::{Ready, with_config};
 use super::{Failure, Global};
 use crate::clock::Clock;
 use crate::status::{Status, TableProgress};
-use crate::task::{self, Task};
+use crate::task;
+use crate::telemetry;
 
 /// Copies every table that is not copied yet, then ends.
 ///
@@ -29,58 +32,120 @@ const REFRESH: Duration = Duration::from_millis(200);
 pub(super) fn run(_: &Arguments, global: &Global) -> Result<(), Failure> {
     with_config(global, |config| async {
         let ready = Ready::new(config).await?;
-        let _bars = std::io::stderr().is_terminal().then(|| show(ready.status()));
-        ready.run(true).await
+        if !std::io::stderr().is_terminal() {
+            return ready.run(true).await;
+        }
+        let bars = Arc::new(Mutex::new(Bars::new(ready.status(), Clock::real())));
+        let drawing = task::spawn("progress", draw(Arc::clone(&bars)));
+        let end = ready.run(true).await;
+        drop(drawing);
+        // What came after the last drawing.
+        bars.lock().await.draw();
+        end
     })
 }
 
-/// Draws one bar a table until the task is dropped.
-fn show(status: Arc<Status>) -> Task<()> {
-    let clock = Clock::real();
-    task::spawn("progress", async move {
-        let bars = MultiProgress::new();
-        let mut drawn: Vec<(String, ProgressBar)> = Vec::new();
-        loop {
-            for (table, view) in status.view(&clock).tables {
-                let known = drawn.iter().position(|(name, _)| *name == table);
-                let bar = match known.and_then(|index| drawn.get(index)) {
-                    Some((_, bar)) => bar.clone(),
-                    None => {
-                        let bar =
-                            bars.add(ProgressBar::new(0).with_style(style()).with_prefix(table.clone()));
-                        drawn.push((table, bar.clone()));
-                        bar
-                    }
-                };
-                draw(&bar, &view.progress);
+/// Draws until the task is dropped.
+async fn draw(bars: Arc<Mutex<Bars>>) {
+    loop {
+        let clock = {
+            let mut bars = bars.lock().await;
+            bars.draw();
+            bars.clock.clone()
+        };
+        clock.sleep(REFRESH).await;
+    }
+}
+
+/// One bar a table.
+struct Bars {
+    status: Arc<Status>,
+    clock: Clock,
+    drawn: BTreeMap<String, Bar>,
+}
+
+/// A table's bar.
+struct Bar {
+    bar: ProgressBar,
+    /// When this process first saw the copy under way, and the rows by then.
+    began: Option<(Instant, u64)>,
+}
+
+impl Bars {
+    fn new(status: Arc<Status>, clock: Clock) -> Bars {
+        Bars {
+            status,
+            clock,
+            drawn: BTreeMap::new(),
+        }
+    }
+
+    fn draw(&mut self) {
+        for (table, view) in self.status.view(&self.clock).tables {
+            let bar = self.drawn.entry(table).or_insert_with_key(|table| {
+                let bar = ProgressBar::new(1).with_style(style(WAITING));
+                Bar {
+                    bar: telemetry::bars().add(bar.with_prefix(table.clone())),
+                    began: None,
+                }
+            });
+            bar.draw(&view.progress, self.clock.now());
+        }
+    }
+}
+
+const WAITING: &str = "{prefix:30!} {msg}";
+const COPYING: &str = "{prefix:30!} {bar:24} {msg}";
+
+fn style(template: &str) -> ProgressStyle {
+    // The templates are ours and a unit test reads them; the plain style is no worse than none.
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+impl Bar {
+    fn draw(&mut self, progress: &TableProgress, now: Instant) {
+        if self.bar.is_finished() {
+            return;
+        }
+        match progress {
+            TableProgress::Waiting => self.bar.set_message("waiting"),
+            TableProgress::Snapshot { estimate, rows, .. } => {
+                let (began, before) = *self.began.get_or_insert((now, *rows));
+                // An estimate may be too low; the bar must not claim the end before it.
+                let all = (*estimate).max(*rows).max(1);
+                self.bar.set_style(style(COPYING));
+                self.bar.set_length(all);
+                self.bar.set_position(*rows);
+                let speed = speed(rows.saturating_sub(before), now.saturating_duration_since(began));
+                self.bar.set_message(format!(
+                    "{} of about {} rows{speed}",
+                    HumanCount(*rows),
+                    HumanCount(all)
+                ));
             }
-            clock.sleep(REFRESH).await;
+            TableProgress::Streaming { rows } => {
+                self.bar.set_style(style(WAITING));
+                let took = self.began.map(|(began, _)| now.saturating_duration_since(began));
+                let took = took.map(|took| format!(" in {}", HumanDuration(took)));
+                let took = took.unwrap_or_default();
+                let message = format!("copied {} rows{took}", HumanCount(*rows));
+                self.bar.finish_with_message(message);
+            }
+            TableProgress::Parked { .. } => {
+                self.bar.set_style(style(WAITING));
+                self.bar.abandon_with_message("parked: see the log");
+            }
         }
-    })
+    }
 }
 
-fn style() -> ProgressStyle {
-    // The template is ours and a unit test draws it; the plain style is no worse than none.
-    ProgressStyle::with_template(
-        "{prefix:30!} {bar:30} {human_pos:>12}/{human_len} rows  {per_sec:>14}  {msg}",
-    )
-    .unwrap_or_else(|_| ProgressStyle::default_bar())
-}
-
-fn draw(bar: &ProgressBar, progress: &TableProgress) {
-    match progress {
-        TableProgress::Waiting => bar.set_message("waiting"),
-        TableProgress::Snapshot { estimate, rows, .. } => {
-            // An estimate may be too low; the bar must not claim the end before it.
-            bar.set_length((*estimate).max(*rows));
-            bar.set_position(*rows);
-            bar.set_message("");
+/// Rows a second since the start, once there is anything to tell.
+fn speed(rows: u64, took: Duration) -> String {
+    match u64::try_from(took.as_millis()) {
+        Ok(millis) if millis > 0 && rows > 0 => {
+            format!(", {} a second", HumanCount(rows.saturating_mul(1000) / millis))
         }
-        TableProgress::Streaming => {
-            bar.set_length(bar.position());
-            bar.finish_with_message("copied");
-        }
-        TableProgress::Parked { .. } => bar.abandon_with_message("parked: see the log"),
+        _ => String::new(),
     }
 }
 
@@ -88,27 +153,42 @@ fn draw(bar: &ProgressBar, progress: &TableProgress) {
 mod tests {
     use super::*;
 
+    fn bar() -> Bar {
+        Bar {
+            bar: ProgressBar::hidden(),
+            began: None,
+        }
+    }
+
     #[test]
-    fn the_template_is_one() {
-        ProgressStyle::with_template(
-            "{prefix:30!} {bar:30} {human_pos:>12}/{human_len} rows  {per_sec:>14}  {msg}",
-        )
-        .unwrap();
+    fn the_templates_are_some() {
+        for template in [WAITING, COPYING] {
+            ProgressStyle::with_template(template).unwrap();
+        }
     }
 
     #[test]
     fn a_bar_never_stands_at_its_end_before_it_is_there() {
-        let bar = ProgressBar::hidden();
-        draw(
-            &bar,
-            &TableProgress::Snapshot {
-                estimate: 10,
-                rows: 50,
-                chunks: 1,
-            },
-        );
-        assert_eq!((bar.position(), bar.length()), (50, Some(50)));
-        draw(&bar, &TableProgress::Streaming);
-        assert!(bar.is_finished());
+        let (mut bar, began) = (bar(), Clock::real().now());
+        let progress = |rows| TableProgress::Snapshot {
+            estimate: 10,
+            rows,
+            chunks: 1,
+        };
+        bar.draw(&progress(50), began);
+        assert_eq!((bar.bar.position(), bar.bar.length()), (50, Some(50)));
+        bar.draw(&progress(3_050), began + Duration::from_secs(2));
+        assert_eq!(bar.bar.message(), "3,050 of about 3,050 rows, 1,500 a second");
+        let done = TableProgress::Streaming { rows: 4_000 };
+        bar.draw(&done, began + Duration::from_secs(3));
+        assert!(bar.bar.is_finished());
+        assert_eq!(bar.bar.message(), "copied 4,000 rows in 3 seconds");
+    }
+
+    #[test]
+    fn a_table_that_waits_shows_no_bar() {
+        let mut bar = bar();
+        bar.draw(&TableProgress::Waiting, Clock::real().now());
+        assert_eq!(bar.bar.message(), "waiting");
     }
 }

@@ -124,7 +124,7 @@ impl World {
             && view
                 .tables
                 .values()
-                .all(|table| table.progress == TableProgress::Streaming);
+                .all(|table| matches!(table.progress, TableProgress::Streaming { .. }));
         let kept = view.read_to.is_empty() || view.read_to == view.safe_at;
         copied && self.database.state().drained && kept
     }
