@@ -12,6 +12,7 @@
 
 mod support;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
@@ -104,6 +105,19 @@ impl World {
     /// Waits until every table is copied: what happens from then on comes from the binlog alone.
     async fn copied(&self) {
         self.logged("snapshot done", 3).await;
+    }
+
+    /// Waits until the letters are of this many keys; a kill may have had some written twice.
+    async fn until_all(&self, letters: &str, keys: usize) -> Vec<Vec<String>> {
+        for _ in 0..600 {
+            let found = self.query(letters).await.unwrap();
+            let of: BTreeSet<&String> = found.iter().map(|letter| &letter[1]).collect();
+            if of.len() >= keys {
+                return found;
+            }
+            Clock::real().sleep(Duration::from_millis(100)).await;
+        }
+        panic!("letters are missing\n{}", self.log());
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -371,5 +385,52 @@ async fn a_table_that_takes_no_row_is_parked_and_the_others_flow() {
         .run(&["INSERT INTO shop.days VALUES ('2024-03-02', 1)"])
         .await;
     world.until("SELECT day FROM shop.days", 2).await;
+    stop(process).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_kill_while_rows_are_put_aside_loses_none_and_writes_none_that_is_new() {
+    let world = World::new(SCHEMA, TARGET).await;
+    let row = |id: u32| {
+        let year = if id.is_multiple_of(2) { 1950 } else { 2024 };
+        format!("({id}, '{year}-01-01', 'x')")
+    };
+    let load = async {
+        for round in 0..80 {
+            let rows: Vec<String> = (round * 10..round * 10 + 10).map(row).collect();
+            let insert = format!("INSERT INTO shop.people VALUES {}", rows.join(","));
+            world.db.run(&[&insert]).await;
+            Clock::real().sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let kills = async {
+        let mut random = fastrand::Rng::with_seed(11);
+        for _ in 0..6 {
+            let mut process = world.start();
+            Clock::real()
+                .sleep(Duration::from_millis(random.u64(300..1200)))
+                .await;
+            process.kill();
+        }
+    };
+    tokio::join!(load, kills);
+    let process = world.start();
+    world.until("SELECT id FROM shop.people", 400).await;
+    world
+        .db
+        .run(&["INSERT INTO shop.days VALUES ('2024-01-01', 1)"])
+        .await;
+    world.until("SELECT day FROM shop.days", 1).await;
+    let mut ids: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for letter in world.until_all(LETTERS, 400).await {
+        let of_key = ids.entry(letter[1].clone()).or_default();
+        // A row that the first copy read too has a letter of that reading as well.
+        if letter[5].starts_with("transaction ") {
+            of_key.insert(letter[9].clone());
+        }
+    }
+    assert!(ids.values().all(|ids| ids.len() <= 1), "{ids:?}");
+    let keys: BTreeSet<String> = (0..800).step_by(2).map(|id| format!("{{\"id\":{id}}}")).collect();
+    assert_eq!(ids.into_keys().collect::<BTreeSet<_>>(), keys);
     stop(process).await;
 }

@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::{Batch, BoxFuture, Durable, Pending, Prepared, Sink, SinkError};
 use crate::clock::Clock;
@@ -60,12 +60,15 @@ use plan::{Place, Target};
 use pool::{Limits, Pool};
 use query::Jobs;
 use rest::Rest;
-use settle::{Aside, Courier, Sent, Shipment};
+use settle::{Courier, Sent, Shipment};
 use tables::Tables;
 
 /// Bytes of rows that are queued or in flight, at most: encoded ones, and the images behind them, which stay
 /// until it is known whether a row has to be put aside.
 const ROOM_BYTES: u32 = 128 << 20;
+
+/// Requests of one batch that were sent and whose answers nobody has looked at, at most.
+const UNSETTLED: usize = 64;
 
 /// Images above this many bytes are encoded on a thread for blocking work.
 const INLINE_BYTES: usize = 256 << 10;
@@ -178,7 +181,14 @@ impl BigQuery {
         let target = self.target(&batch.layout)?;
         let batch = Arc::new(batch);
         let mut encoder = BatchEncoder::new(Arc::clone(&target), Arc::clone(&batch));
-        let mut sent = Vec::new();
+        let shipment = Shipment {
+            courier: Arc::clone(&self.courier),
+            target: Arc::clone(&target),
+            batch,
+        };
+        let (sent, answers) = mpsc::channel(UNSETTLED);
+        // A task, because what is refused comes back with its share of memory, for which others wait.
+        let settled = task::spawn("settle", shipment.settle_all(answers));
         let (mut rows, mut bytes) = (0, 0);
         loop {
             let left = encoder.image_bytes_left();
@@ -204,22 +214,19 @@ impl BigQuery {
                 None
             };
             let refused = cut.refused;
-            sent.push(Sent {
+            let one = Sent {
                 origins,
                 answer,
                 refused,
-            });
-        }
-        let shipment = Shipment {
-            courier: Arc::clone(&self.courier),
-            target,
-            batch,
-        };
-        Ok(Box::pin(async move {
-            let mut aside = Aside::default();
-            for one in sent {
-                shipment.settle(one, &mut aside).await?;
+            };
+            if sent.send(one).await.is_err() {
+                // It has failed, and says why.
+                break;
             }
+        }
+        drop(sent);
+        Ok(Box::pin(async move {
+            let aside = settled.join().await.map_err(|_| Error::Stopped)??;
             let taken = rows.saturating_sub(aside.rows);
             Ok(Durable::proven(taken, bytes).beside(aside.rows, aside.last))
         }))

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use super::block::{Origin, Part};
 use super::delivery::Outcome;
@@ -104,11 +104,19 @@ pub(super) struct Shipment {
 }
 
 impl Shipment {
-    /// Waits until every row of a request is in the target or put aside.
+    /// Waits until every row of the requests is in the target or put aside.
     ///
     /// # Errors
     /// [`Error::TooManyRefused`], [`Error::DeadLetter`], or what ended the deliveries.
-    pub(super) async fn settle(&self, sent: Sent, aside: &mut Aside) -> Result<(), Error> {
+    pub(super) async fn settle_all(self, mut requests: mpsc::Receiver<Sent>) -> Result<Aside, Error> {
+        let mut aside = Aside::default();
+        while let Some(sent) = requests.recv().await {
+            self.settle(sent, &mut aside).await?;
+        }
+        Ok(aside)
+    }
+
+    async fn settle(&self, sent: Sent, aside: &mut Aside) -> Result<(), Error> {
         let before = aside.rows;
         let taken = match sent.answer {
             Some(answer) => self.see_through(sent.origins, answer, aside).await?,

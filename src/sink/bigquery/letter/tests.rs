@@ -1,3 +1,4 @@
+use proptest::prelude::*;
 use serde_json::json;
 
 use super::super::fixture::{Cell, Images, column, image, layout, target, txn};
@@ -168,4 +169,20 @@ fn what_bigquery_says_is_kept_and_not_shown() {
     }
     let long = answered(&"é".repeat(10_000));
     assert_eq!(letter(row(), &long).reason.chars().count(), REASON_CHARS);
+}
+
+proptest! {
+    #[test]
+    fn a_row_is_json_whatever_its_texts_are(name in "\\PC{1,20}", text: String, bytes: Vec<u8>, double: f64, message: String) {
+        let columns = vec![
+            (column(&name, ColumnType::Text, Some(0)), Cell::Text(text.clone())),
+            (column("b", ColumnType::Bytes, None), Cell::Bytes(bytes)),
+            (column("d", ColumnType::Float64, None), Cell::Double(double)),
+        ];
+        let found = letter(columns, &answered(&message));
+        let key: serde_json::Value = serde_json::from_str(&found.key).unwrap();
+        prop_assert_eq!(&key[&name], &json!(text));
+        let payload: serde_json::Value = serde_json::from_str(&found.payload.unwrap()).unwrap();
+        prop_assert_eq!(payload["d"].as_f64().is_some(), double.is_finite());
+    }
 }

@@ -252,3 +252,24 @@ async fn rows_too_large_for_a_request_are_kept_by_reference() {
     // Neither a column nor the row itself, but its length and its hash.
     assert_eq!(numbers, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 14, 15, 17, 18]);
 }
+
+#[tokio::test]
+async fn what_is_refused_gives_its_memory_back_although_nobody_asks_for_it_yet() {
+    let ends = ends(made(), Vec::new()).await;
+    ends.write.seen().bad = (0..1_000).collect();
+    ends.write.seen().named = 1;
+    let text = "x".repeat(3_000_000);
+    let mut pendings = Vec::new();
+    // Together far more than there is room for.
+    for id in 0..30 {
+        let layout = plain();
+        let pieces = vec![inserts(&layout, 16, &[(2 * id, &text), (2 * id + 1, &text)])];
+        let written = ends.passing(ends.sink.write(Batch { layout, pieces })).await;
+        pendings.push(written.unwrap());
+    }
+    let mut letters = 0;
+    for pending in pendings {
+        letters += ends.passing(pending).await.unwrap().dead_letters;
+    }
+    assert_eq!(letters, 60);
+}
