@@ -89,7 +89,7 @@ impl Bars {
                     began: None,
                 }
             });
-            bar.draw(&view.progress, self.clock.now());
+            bar.draw(&view.progress, view.dead_letters, self.clock.now());
         }
     }
 }
@@ -103,7 +103,7 @@ fn style(template: &str) -> ProgressStyle {
 }
 
 impl Bar {
-    fn draw(&mut self, progress: &TableProgress, now: Instant) {
+    fn draw(&mut self, progress: &TableProgress, dead_letters: u64, now: Instant) {
         if self.bar.is_finished() {
             return;
         }
@@ -128,7 +128,10 @@ impl Bar {
                 let took = self.began.map(|(began, _)| now.saturating_duration_since(began));
                 let took = took.map(|took| format!(" in {}", HumanDuration(took)));
                 let took = took.unwrap_or_default();
-                let message = format!("copied {} rows{took}", HumanCount(*rows));
+                let mut message = format!("copied {} rows{took}", HumanCount(*rows));
+                if dead_letters > 0 {
+                    message += &format!("; {} put aside, see the log", HumanCount(dead_letters));
+                }
                 self.bar.finish_with_message(message);
             }
             TableProgress::Parked { .. } => {
@@ -175,20 +178,23 @@ mod tests {
             rows,
             chunks: 1,
         };
-        bar.draw(&progress(50), began);
+        bar.draw(&progress(50), 0, began);
         assert_eq!((bar.bar.position(), bar.bar.length()), (50, Some(50)));
-        bar.draw(&progress(3_050), began + Duration::from_secs(2));
+        bar.draw(&progress(3_050), 0, began + Duration::from_secs(2));
         assert_eq!(bar.bar.message(), "3,050 of about 3,050 rows, 1,500 a second");
         let done = TableProgress::Streaming { rows: 4_000 };
-        bar.draw(&done, began + Duration::from_secs(3));
+        bar.draw(&done, 3, began + Duration::from_secs(3));
         assert!(bar.bar.is_finished());
-        assert_eq!(bar.bar.message(), "copied 4,000 rows in 3 seconds");
+        assert_eq!(
+            bar.bar.message(),
+            "copied 4,000 rows in 3 seconds; 3 put aside, see the log"
+        );
     }
 
     #[test]
     fn a_table_that_waits_shows_no_bar() {
         let mut bar = bar();
-        bar.draw(&TableProgress::Waiting, Clock::real().now());
+        bar.draw(&TableProgress::Waiting, 0, Clock::real().now());
         assert_eq!(bar.bar.message(), "waiting");
     }
 }

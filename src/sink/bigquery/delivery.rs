@@ -90,8 +90,6 @@ pub(super) enum Outcome {
         block: Block,
         /// The block's share of memory.
         room: OwnedSemaphorePermit,
-        /// The answer's code.
-        code: tonic::Code,
         /// The answer's text.
         message: String,
     },
@@ -114,14 +112,9 @@ impl Delivery {
     }
 
     /// Hands the block back with what BigQuery said of it as a whole.
-    pub(super) fn refused(self, code: tonic::Code, message: String) {
+    pub(super) fn refused(self, message: String) {
         let (block, room) = (self.block, self.room);
-        let _unheard = self.done.send(Outcome::Refused {
-            block,
-            room,
-            code,
-            message,
-        });
+        let _unheard = self.done.send(Outcome::Refused { block, room, message });
     }
 
     /// Ends without hope for this destination.

@@ -126,9 +126,7 @@ impl DeadLetters {
                 let rows = errors.len();
                 return Err(failed(refused(format!("{rows} of {} rows", letters.len()))));
             }
-            Outcome::Refused { code, message, .. } => {
-                return Err(failed(refused(format!("{code:?}: {message}"))));
-            }
+            Outcome::Refused { message, .. } => return Err(failed(refused(message))),
         }
         for letter in letters {
             target.destination.meters.put_aside();

@@ -161,16 +161,8 @@ impl Shipment {
                         left.push((rest, room));
                     }
                 }
-                Outcome::Refused {
-                    block,
-                    room,
-                    code,
-                    message,
-                } => {
+                Outcome::Refused { block, room, message } => {
                     let part = Part { block, origins };
-                    if code != tonic::Code::InvalidArgument {
-                        return Err(self.refused(format!("{code:?}: {message}")));
-                    }
                     if let [origin] = part.origins.as_slice() {
                         alone += 1;
                         self.put_aside(vec![(*origin, Refusal::Answer(message))], aside)
@@ -221,14 +213,6 @@ impl Shipment {
         Error::TooManyRefused {
             table: self.target.layout.table.clone(),
             last: aside.last.clone().unwrap_or_default(),
-        }
-    }
-
-    fn refused(&self, status: String) -> Error {
-        Error::Refused {
-            table: self.target.layout.table.clone(),
-            target: self.target.destination.place.to_string(),
-            status,
         }
     }
 }

@@ -113,7 +113,7 @@ impl Worker {
             }
             Verdict::Block => {
                 if let Some(delivery) = self.flight.end(number) {
-                    delivery.refused(failure.code, failure.message.clone());
+                    delivery.refused(failure.message.clone());
                 }
                 None
             }
@@ -260,7 +260,7 @@ fn rows_refused(delivery: Delivery, errors: Vec<RowError>) {
         .collect();
     if named.is_empty() {
         let message = "row errors for rows that were not sent";
-        delivery.refused(Code::InvalidArgument, message.to_owned());
+        delivery.refused(message.to_owned());
     } else {
         delivery.rows(named);
     }

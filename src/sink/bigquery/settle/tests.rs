@@ -197,7 +197,7 @@ async fn a_dead_letter_that_cannot_be_written_stops_everything() {
     let misfit = json!({ "schema": { "fields": [{ "name": "key", "type": "STRING" }] } });
     let refused = |code| (made(), vec![Step::RowErrors(vec![0]), Step::Refuse(code)]);
     for ((answers, steps), cause) in [
-        (refused(Code::InvalidArgument), "InvalidArgument"),
+        (refused(Code::InvalidArgument), "scripted"),
         (refused(Code::FailedPrecondition), "FailedPrecondition"),
         (
             (

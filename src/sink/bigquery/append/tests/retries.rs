@@ -139,16 +139,10 @@ async fn a_request_without_the_schema_that_the_server_forgot_is_no_bad_request()
 #[tokio::test]
 async fn a_request_that_is_refused_as_a_whole_comes_back() {
     let (server, outcomes) = run_keys(vec![Step::Refuse(Code::InvalidArgument)], 0..2).await;
-    let Outcome::Refused {
-        block, code, message, ..
-    } = &outcomes[0]
-    else {
+    let Outcome::Refused { block, message, .. } = &outcomes[0] else {
         panic!("{outcomes:?}");
     };
-    assert_eq!(
-        (block.rows, *code, message.as_str()),
-        (2, Code::InvalidArgument, "scripted")
-    );
+    assert_eq!((block.rows, message.as_str()), (2, "scripted"));
     assert!(matches!(outcomes[1], Outcome::Appended));
     assert_eq!(server.seen().streams.len(), 1);
 }
