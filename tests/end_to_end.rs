@@ -348,6 +348,37 @@ async fn large_transactions_events_and_rows() {
     assert!(process.ended().await.success());
 }
 
+/// More tables than connections: they share them, in the first copy and in the stream.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn many_tables_share_connections() {
+    let tables = 0..50;
+    let each = |statement: &dyn Fn(u32) -> String| tables.clone().map(statement).collect::<Vec<_>>();
+    let mut schema = vec!["CREATE DATABASE shop".to_owned()];
+    schema.extend(each(&|n| {
+        format!("CREATE TABLE shop.t{n} (id INT PRIMARY KEY, c{n} VARCHAR(20))")
+    }));
+    schema.extend(each(&|n| {
+        format!("INSERT INTO shop.t{n} VALUES (1, 'a'), (2, 'b'), (3, '{n}')")
+    }));
+    let schema: Vec<&str> = schema.iter().map(String::as_str).collect();
+    let world = World::with(TestDb::start(Flavour::Mysql, &[]), &schema).await;
+    let mut process = world.start(None);
+    world.equal().await;
+    for round in 4..10 {
+        let changes = each(&|n| {
+            format!(
+                "INSERT INTO shop.t{n} VALUES ({round}, 'n'); UPDATE shop.t{n} SET c{n} = '{round}' WHERE id = 1; \
+                 DELETE FROM shop.t{n} WHERE id = {round} - 2"
+            )
+        });
+        let changes: Vec<&str> = changes.iter().flat_map(|text| text.split("; ")).collect();
+        world.db.run(&changes).await;
+    }
+    world.equal().await;
+    process.terminate();
+    assert!(process.ended().await.success());
+}
+
 /// SIGTERM ends it with exit code 0 within ten seconds, also when the target answers no more.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn stops_when_told_although_the_target_is_gone() {

@@ -267,6 +267,7 @@ impl Worker {
             unsure: false,
         };
         self.refusals = 0;
+        self.flight.opened();
         self.fill(&mut out);
         let Some(first) = out.named.clone() else {
             return Ended::Renew;

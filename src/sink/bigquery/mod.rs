@@ -177,6 +177,13 @@ impl BigQuery {
         Ok(target)
     }
 
+    /// Makes the next rows of a table bring a destination of their own, which begins on a new stream: one that was
+    /// open when the table was made anew loses rows.
+    fn forget(&self, table: &TableId) {
+        let mut targets = self.targets.lock().unwrap_or_else(PoisonError::into_inner);
+        targets.of.remove(table);
+    }
+
     async fn deliver(&self, batch: Batch) -> Result<Pending, Error> {
         let target = self.target(&batch.layout)?;
         let batch = Arc::new(batch);
@@ -289,7 +296,11 @@ impl Sink for BigQuery {
     fn prepare<'a>(&'a self, layout: &'a TableLayout) -> BoxFuture<'a, Result<Prepared, SinkError>> {
         Box::pin(async move {
             let target = self.target(&Arc::new(layout.clone()))?;
-            Ok(self.tables.prepare(&target).await?)
+            let prepared = self.tables.prepare(&target).await?;
+            if prepared == Prepared::Created {
+                self.forget(&layout.table);
+            }
+            Ok(prepared)
         })
     }
 

@@ -291,6 +291,26 @@ async fn a_batch_of_many_requests_is_durable_once_all_are_acknowledged() {
 }
 
 #[tokio::test]
+async fn a_table_that_is_made_anew_is_written_through_a_new_stream() {
+    let answers = vec![
+        refusal(TABLE, 404, "notFound"),
+        answer(DATASET, 200, json!({})),
+        answer("POST projects/p/datasets/shop/tables", 200, json!({})),
+    ];
+    let ends = ends(answers, Vec::new()).await;
+    for id in 0..2 {
+        let pending = ends.passing(ends.sink.write(batch(&[(id, "v")]))).await.unwrap();
+        ends.passing(pending).await.unwrap();
+    }
+    assert_eq!(ends.write.seen().streams.len(), 1);
+    assert_eq!(ends.prepare().await.unwrap(), Prepared::Created);
+    let pending = ends.passing(ends.sink.write(batch(&[(2, "v")]))).await.unwrap();
+    ends.passing(pending).await.unwrap();
+    assert_eq!(ends.write.keys(), [0, 1, 2]);
+    assert_eq!(ends.write.seen().streams.len(), 2);
+}
+
+#[tokio::test]
 async fn no_proof_comes_of_a_refused_request() {
     let ends = ends(
         Vec::new(),

@@ -86,6 +86,8 @@ impl Watch {
 
 #[cfg(test)]
 mod tests {
+    use metrics_exporter_prometheus::PrometheusBuilder;
+
     use super::*;
     use crate::event::TableId;
 
@@ -96,8 +98,9 @@ mod tests {
         let (quick, slow) = (Arc::new(Load::default()), Arc::new(Load::default()));
         watch.add(Arc::clone(&quick));
         watch.add(Arc::clone(&slow));
+        let recorder = PrometheusBuilder::new().build_recorder();
         let silence = |told: &mut Option<Instant>| {
-            watch.look(&status, told);
+            metrics::with_local_recorder(&recorder, || watch.look(&status, told));
             status.sink.silence(&clock).map(|micros| micros / 1_000_000)
         };
         let mut told = None;
@@ -114,6 +117,11 @@ mod tests {
         assert_eq!((silence(&mut told), told), (Some(0), None));
         clock.advance(Duration::from_secs(61));
         assert_eq!((silence(&mut told), told), (Some(61), Some(clock.now())));
+        let metrics = recorder.handle().render();
+        assert!(
+            metrics.contains("replicator_sink_oldest_unacknowledged_seconds 361"),
+            "{metrics}"
+        );
         let view = status.view(&clock);
         assert!(
             view.problems

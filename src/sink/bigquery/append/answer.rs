@@ -228,8 +228,10 @@ impl Worker {
                 self.flight.slow_down();
                 self.pause_longer(asked);
             }
-            Verdict::Within(..) | Verdict::Block | Verdict::Never if requests > 1 => {
-                // Any of them may be the cause: one by one shows which.
+            Verdict::Within(..) | Verdict::Block | Verdict::Never
+                if requests > 1 || !self.flight.proves() =>
+            {
+                // Any of them may be the cause, or the lack of a schema that the server forgot: one by one shows which.
                 tracing::warn!(code = ?failure.code, requests, "connection ended by one of several requests");
                 self.flight.take_back(true);
             }

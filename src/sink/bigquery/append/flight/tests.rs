@@ -118,6 +118,25 @@ fn a_table_that_is_being_looked_for_is_held_until_that_is_known() {
 }
 
 #[test]
+fn a_table_that_was_changed_begins_on_a_new_stream() {
+    let (now, to, anew) = (Clock::manual().now(), destinations(), destinations());
+    let mut flight = Flight::default();
+    flight.opened();
+    for destination in [&to[0], &to[1], &anew[0], &to[1]] {
+        flight.enter(parcel(destination, 10), now);
+    }
+    assert_eq!(fill(&mut flight, now, true), [0, 1]);
+    for number in [0, 1] {
+        assert_eq!(flight.next(now, false), Next::Nothing);
+        flight.answered().unwrap();
+        flight.end(number).unwrap();
+    }
+    assert_eq!(flight.next(now, false), Next::Renew);
+    flight.opened();
+    assert_eq!(fill(&mut flight, now, true), [2, 3]);
+}
+
+#[test]
 fn suspects_are_sent_one_by_one() {
     let (now, to) = (Clock::manual().now(), destinations());
     let mut flight = Flight::default();
@@ -210,6 +229,7 @@ proptest! {
                 Act::Fill => {
                     if flight.next(now, fresh) == Next::Renew {
                         prop_assert_eq!(flight.on_stream(), 0);
+                        flight.opened();
                         fresh = true;
                     }
                     fresh &= fill(&mut flight, now, fresh).is_empty();
@@ -235,6 +255,7 @@ proptest! {
                 },
                 Act::Lose(suspects) => {
                     flight.take_back(suspects);
+                    flight.opened();
                     fresh = true;
                 }
                 Act::Wait => now = flight.wake(now).unwrap_or(now),
