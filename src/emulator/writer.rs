@@ -98,11 +98,17 @@ impl Plan {
     pub(crate) fn bind(descriptor: &DescriptorProto, table: &Table) -> Result<Plan, BindError> {
         let mut slots = Vec::new();
         let mut extra = Vec::new();
-        let mut seen = BTreeSet::new();
+        let (mut seen, mut fields) = (BTreeSet::new(), BTreeSet::new());
         for field in &descriptor.field {
             let name = column_name(field);
-            if !seen.insert(name.to_lowercase()) {
+            if !seen.insert(name.to_lowercase()) || !fields.insert(field.name()) {
                 return Err(BindError::Descriptor(format!("two fields are named {name}")));
+            }
+            if !is_identifier(field.name()) {
+                let name = field.name();
+                return Err(BindError::Descriptor(format!(
+                    "\"{name}\" is not a valid identifier."
+                )));
             }
             match slot(descriptor, field, table)? {
                 Some(slot) => slots.push(slot),
@@ -268,6 +274,15 @@ fn pseudo(slot: &Slot, raw: Raw<'_>) -> Result<String, String> {
         Ok(_) => Err(format!("Field {}: no text", slot.name)),
         Err(error) => Err(format!("Field {}: {error}", slot.name)),
     }
+}
+
+/// Whether protobuf takes it for a field's name; every other column has to be named by the annotation.
+fn is_identifier(name: &str) -> bool {
+    let mut bytes = name.bytes();
+    bytes
+        .next()
+        .is_some_and(|first| first.is_ascii_alphabetic() || first == b'_')
+        && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
 fn column_name(field: &FieldDescriptorProto) -> &str {

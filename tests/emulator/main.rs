@@ -10,4 +10,5 @@
 mod changes;
 mod client;
 mod definitions;
+mod sink;
 mod types;

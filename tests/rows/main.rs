@@ -10,5 +10,6 @@
 
 mod charsets;
 mod columns;
+mod keys;
 mod server;
 mod values;

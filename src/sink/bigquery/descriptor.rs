@@ -3,7 +3,7 @@
 //! (<https://cloud.google.com/bigquery/docs/change-data-capture#specify_changes_to_existing_records>).
 
 use crate::proto::descriptor::field_descriptor_proto::{Label, Type};
-use crate::proto::descriptor::{DescriptorProto, FieldDescriptorProto};
+use crate::proto::descriptor::{DescriptorProto, FieldDescriptorProto, FieldOptions};
 
 /// Pseudo-column that says what a row does: `UPSERT` or `DELETE`.
 pub(super) const CHANGE_TYPE: &str = "_CHANGE_TYPE";
@@ -25,12 +25,16 @@ pub(super) fn of<'a>(columns: impl Iterator<Item = (&'a str, Type)>) -> Descript
 pub(super) fn plain<'a>(columns: impl Iterator<Item = (&'a str, Type)>) -> DescriptorProto {
     let field = columns
         .zip(1..)
-        .map(|((name, wire), number)| FieldDescriptorProto {
-            name: Some(name.to_owned()),
-            number: Some(number),
-            label: Some(Label::Optional.into()),
-            r#type: Some(wire.into()),
-            ..FieldDescriptorProto::default()
+        .map(|((column, wire), number)| {
+            let (name, options) = named(column, number);
+            FieldDescriptorProto {
+                name: Some(name),
+                number: Some(number),
+                label: Some(Label::Optional.into()),
+                r#type: Some(wire.into()),
+                options,
+                ..FieldDescriptorProto::default()
+            }
         })
         .collect();
     DescriptorProto {
@@ -38,4 +42,23 @@ pub(super) fn plain<'a>(columns: impl Iterator<Item = (&'a str, Type)>) -> Descr
         field,
         ..DescriptorProto::default()
     }
+}
+
+/// A field's name, which is the column's where that is an identifier of protobuf; else the column's name
+/// stands in BigQuery's annotation, and the field's own says nothing
+/// (<https://cloud.google.com/bigquery/docs/schemas#flexible-column-names>).
+fn named(column: &str, number: i32) -> (String, Option<FieldOptions>) {
+    let is_identifier = column
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+        && !column.starts_with(|first: char| first.is_ascii_digit());
+    if is_identifier {
+        return (column.to_owned(), None);
+    }
+    let options = FieldOptions {
+        packed: None,
+        column_name: Some(column.to_owned()),
+    };
+    // A prefix of ours, which no column of a source has in its target.
+    (format!("_replicator_column_{number}"), Some(options))
 }

@@ -346,4 +346,6 @@ fn malformed(column: usize, reason: &str) -> RowError {
 }
 
 #[cfg(test)]
+mod edges;
+#[cfg(test)]
 mod tests;

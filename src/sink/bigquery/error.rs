@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::event::{Ordinal, RowError, TableId, TxnStart};
+use crate::event::{ColumnName, Ordinal, RowError, TableId, TxnStart};
 use crate::fault::{Classify, Fault};
 
 /// A row's place in the source's log.
@@ -64,12 +64,16 @@ pub enum Error {
         /// What does not fit, each with its cure.
         problems: Vec<String>,
     },
-    /// A source table has the target that dead letters have.
-    #[error("table {table} would be written to {target}, which is for dead letters")]
-    Reserved {
+    /// Two columns of a table have one target.
+    #[error("columns {first} and {second} of {table} would both be written to {target}")]
+    SameColumn {
         /// The source table.
         table: TableId,
-        /// The target's name.
+        /// One column.
+        first: ColumnName,
+        /// The other one.
+        second: ColumnName,
+        /// The target column's name.
         target: String,
     },
     /// A row cannot be read.
@@ -190,6 +194,7 @@ impl Classify for Error {
         match self {
             Error::Key { table, .. }
             | Error::TooManyColumns { table, .. }
+            | Error::SameColumn { table, .. }
             | Error::Misfit { table, .. }
             | Error::Row { table, .. }
             | Error::TooManyRefused { table, .. }
@@ -198,7 +203,6 @@ impl Classify for Error {
             | Error::Gone { table, .. } => Fault::Table(table.clone()),
             Error::Token { transient: true, .. } | Error::Rest { transient: true, .. } => Fault::RETRY,
             Error::Collision { .. }
-            | Error::Reserved { .. }
             | Error::DeadLetter { .. }
             | Error::Forbidden { .. }
             | Error::Token { .. }
@@ -220,8 +224,8 @@ impl Classify for Error {
             Error::Misfit { target, .. } => format!(
                 "change {target} as said, or drop it and remove the table from the checkpoint, so that it is copied anew"
             ),
-            Error::Reserved { table, .. } => format!(
-                "make sink.bigquery.table give {table} another name, or exclude it with \"!{table}\" in the source's tables"
+            Error::SameColumn { table, second, .. } => format!(
+                "rename column {second} in the source, or exclude {table} with \"!{table}\" in the source's tables"
             ),
             Error::Row { .. } => {
                 "look for what wrote the row with a partial image; then copy the table anew, or exclude it".to_owned()

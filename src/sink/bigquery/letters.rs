@@ -23,7 +23,7 @@ use super::types::Form;
 use crate::event::{ColumnName, TableId};
 
 /// The table's name in every data set.
-pub(super) const DEAD_LETTERS: &str = "_replicator_dead_letters";
+const DEAD_LETTERS: &str = "_replicator_dead_letters";
 
 /// Letters of one request. Each has at most 64 KiB of its row and far less of anything else, so that a hundred
 /// stay below what a request may hold.

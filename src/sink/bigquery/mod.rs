@@ -55,7 +55,7 @@ use append::Link;
 use auth::Tokens;
 use block::{BatchEncoder, Cut, Part};
 use connect::Server;
-use letters::{DEAD_LETTERS, DeadLetters};
+use letters::DeadLetters;
 use plan::{Place, Target};
 use pool::{Limits, Pool};
 use query::Jobs;
@@ -152,18 +152,12 @@ impl BigQuery {
         let (dataset, name) = self.config.target(table);
         let place = Place {
             project: self.config.sink.project.clone(),
-            dataset: name::container(&dataset),
-            table: name::container(&name),
+            dataset: name::dataset(&dataset),
+            table: name::table(&name),
         };
-        if place.table.eq_ignore_ascii_case(DEAD_LETTERS) {
-            return Err(Error::Reserved {
-                table: table.clone(),
-                target: place.to_string(),
-            });
-        }
         let owner = targets
             .owners
-            .entry(place.to_string().to_ascii_lowercase())
+            .entry(name::folded(&place.to_string()))
             .or_insert_with(|| table.clone());
         if owner != table {
             return Err(Error::Collision {

@@ -1,18 +1,22 @@
-//! Names that BigQuery takes. A legal name stays as it is; any other is spelled with legal characters
-//! and gets a part of its hash, so that different names stay different, the same name gives the same
-//! result in every run, and no name depends on which others there are.
+//! Names that BigQuery takes. A legal name stays as it is; any other is spelled with legal characters and
+//! gets a part of its hash, so that different names stay different. A target's name comes from the source's
+//! name alone: never from which other names there are, so that nothing that is added later renames what is
+//! there. Should two names of one table meet all the same, the table is refused ([`super::plan`]).
 
-use std::collections::HashSet;
-
+use icu_properties::CodePointMapData;
+use icu_properties::props::{GeneralCategory, GeneralCategoryGroup as Group};
 use sha2::{Digest, Sha256};
 
 /// Longest column name, in characters (<https://cloud.google.com/bigquery/docs/schemas#column_names>).
-const COLUMN_LEN: usize = 300;
+const COLUMN_CHARS: usize = 300;
 
-/// Longest data set and table name; BigQuery takes 1,024 bytes.
-const CONTAINER_LEN: usize = 1024;
+/// Longest data set and table name, in bytes (<https://cloud.google.com/bigquery/docs/tables#table_naming>).
+const CONTAINER_BYTES: usize = 1024;
 
-/// Prefixes that BigQuery keeps for itself, in any case, and ours.
+/// Hexadecimal digits of the hash that a spelled name carries.
+const HASH_LEN: usize = 8;
+
+/// Prefixes of columns that BigQuery keeps for itself, in any case, and ours.
 const RESERVED: [&str; 11] = [
     "_TABLE_",
     "_FILE_",
@@ -24,150 +28,114 @@ const RESERVED: [&str; 11] = [
     "_CHANGE_TYPE",
     "_CHANGE_TIMESTAMP",
     "_FIELD_",
-    "_REPLICATOR_",
+    OURS,
 ];
 
-/// A data set's or table's name: letters, digits and `_`.
-pub(super) fn container(name: &str) -> String {
-    let legal = !name.is_empty() && name.len() <= CONTAINER_LEN && name.bytes().all(is_word);
+/// Prefix of the columns and tables that are not the source's.
+const OURS: &str = "_REPLICATOR_";
+
+/// What words are written with in any script.
+const WORD: Group = Group::Letter.union(Group::Number).union(Group::Mark);
+
+/// Connectors and dashes, which names of tables and of columns may have.
+const JOINT: Group = Group::ConnectorPunctuation.union(Group::DashPunctuation);
+
+/// The other characters of a flexible column name
+/// (<https://cloud.google.com/bigquery/docs/schemas#flexible-column-names>).
+const FLEXIBLE: &str = " &%=+:'<>#|";
+
+/// A data set's name: ASCII letters, digits and `_`.
+pub(super) fn dataset(name: &str) -> String {
+    let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    if (1..=CONTAINER_BYTES).contains(&name.len()) && name.chars().all(word) {
+        return name.to_owned();
+    }
+    spelled(name, CONTAINER_BYTES, |c| c.is_ascii_alphanumeric())
+}
+
+/// A table's name: letters, marks and digits of any script, connectors, dashes and spaces.
+pub(super) fn table(name: &str) -> String {
+    let legal = (1..=CONTAINER_BYTES).contains(&name.len())
+        && name.chars().all(|c| is_of(WORD.union(JOINT), c) || c == ' ')
+        && is_clear(name, &[OURS]);
     if legal {
         return name.to_owned();
     }
-    spelled(name, CONTAINER_LEN, HASH_LEN)
+    spelled(name, CONTAINER_BYTES, |c| is_of(WORD, c))
 }
 
-/// Column names in the order of `names`: legal, and different without regard to case.
-pub(super) fn columns<'a>(names: impl Iterator<Item = &'a str> + Clone) -> Vec<String> {
-    // Legal names are given out first, so that none has to give way to one that is spelled anew.
-    let mut taken = HashSet::new();
-    let kept: Vec<bool> = names
-        .clone()
-        .map(|name| is_column(name) && taken.insert(name.to_ascii_lowercase()))
-        .collect();
-    names
-        .zip(kept)
-        .map(|(name, kept)| {
-            if kept {
-                return name.to_owned();
-            }
-            let candidates = (HASH_LEN..=64).map(|len| spelled(name, COLUMN_LEN, len));
-            let mut last = spelled(name, COLUMN_LEN, 64);
-            for candidate in candidates {
-                last = candidate;
-                if taken.insert(last.to_ascii_lowercase()) {
-                    break;
-                }
-            }
-            last
-        })
-        .collect()
-}
-
-fn is_word(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || byte == b'_'
-}
-
-fn is_column(name: &str) -> bool {
-    let upper = name.to_ascii_uppercase();
-    !name.is_empty()
-        && name.len() <= COLUMN_LEN
-        && name.bytes().all(is_word)
-        && !name.starts_with(|first: char| first.is_ascii_digit())
-        && !RESERVED.iter().any(|prefix| upper.starts_with(prefix))
-}
-
-/// Hexadecimal digits of the hash that a spelled name carries.
-const HASH_LEN: usize = 8;
-
-/// `name` in legal characters, with `hash` digits of its hash behind.
-fn spelled(name: &str, limit: usize, hash: usize) -> String {
-    let mut out: String = name
-        .chars()
-        .map(|c| if c.is_ascii_alphanumeric() { c } else { '_' })
-        .take(limit.saturating_sub(hash + 3))
-        .collect();
-    if !out.starts_with(|first: char| first.is_ascii_alphabetic()) {
-        // Neither a digit nor a reserved prefix, which all begin with `_`.
-        out.insert_str(0, "c_");
+/// A column's name: a flexible one, which has more characters than the classic letters, digits and `_`.
+pub(super) fn column(name: &str) -> String {
+    let legal = (1..=COLUMN_CHARS).contains(&name.chars().count())
+        && name
+            .chars()
+            .all(|c| is_of(WORD.union(JOINT), c) || FLEXIBLE.contains(c))
+        && is_clear(name, &RESERVED);
+    if legal {
+        return name.to_owned();
     }
-    out.push('_');
-    let digest: String = Sha256::digest(name.as_bytes())
-        .iter()
-        .flat_map(|byte| [byte >> 4, byte & 15])
-        .filter_map(|nibble| char::from_digit(u32::from(nibble), 16))
-        .take(hash)
-        .collect();
-    out + &digest
+    // 300 bytes are at most 300 characters.
+    spelled(name, COLUMN_CHARS, |c| is_of(WORD, c))
+}
+
+/// What names that BigQuery takes for one have in common: it ignores case.
+pub(super) fn folded(name: &str) -> String {
+    name.to_lowercase()
+}
+
+/// A name, or a path of names joined by dots, as an identifier of GoogleSQL.
+pub(super) fn quoted(path: impl std::fmt::Display) -> String {
+    let text = path.to_string().replace('\\', "\\\\").replace('`', "\\`");
+    format!("`{text}`")
+}
+
+fn is_of(group: Group, c: char) -> bool {
+    if c.is_ascii() {
+        // The tables are for the others.
+        return c.is_ascii_alphanumeric() || matches!(c, '_' | '-') && group.contains(category(c));
+    }
+    group.contains(category(c))
+}
+
+fn category(c: char) -> GeneralCategory {
+    CodePointMapData::<GeneralCategory>::new().get(c)
+}
+
+/// Whether a name has none of the prefixes, and no space at its edges, which somebody might trim.
+fn is_clear(name: &str, prefixes: &[&str]) -> bool {
+    let upper = name.to_uppercase();
+    name.trim_matches(' ') == name && !prefixes.iter().any(|prefix| upper.starts_with(prefix))
+}
+
+/// `name` with one `_` for all that is not of a word, and a part of its hash behind; at most `limit` bytes.
+fn spelled(name: &str, limit: usize, is_word: impl Fn(char) -> bool) -> String {
+    let limit = limit.saturating_sub(HASH_LEN + 1);
+    let mut out = String::new();
+    for c in name.chars() {
+        let c = if is_word(c) { c } else { '_' };
+        if out.len() + c.len_utf8() > limit {
+            break;
+        }
+        if out.is_empty() && !c.is_alphabetic() {
+            // Neither a digit, a mark nor a reserved prefix, which all begin with `_`.
+            out.push_str("c_");
+        }
+        if c != '_' || !out.ends_with('_') {
+            out.push(c);
+        }
+    }
+    if !out.ends_with('_') {
+        out.push_str(if out.is_empty() { "c_" } else { "_" });
+    }
+    let digest = Sha256::digest(name.as_bytes());
+    let nibbles = digest.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    out.extend(
+        nibbles
+            .filter_map(|nibble| char::from_digit(u32::from(nibble), 16))
+            .take(HASH_LEN),
+    );
+    out
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn allocated(names: &[&str]) -> Vec<String> {
-        columns(names.iter().copied())
-    }
-
-    #[test]
-    fn legal_names_stay() {
-        assert_eq!(container("shop_2"), "shop_2");
-        assert_eq!(allocated(&["id", "_x", "Order"]), ["id", "_x", "Order"]);
-    }
-
-    #[test]
-    fn names_that_bigquery_bars_are_spelled_anew() {
-        let names = allocated(&["a b", "1st", "_PARTITIONTIME", "_change_type", "größe", ""]);
-        for name in &names {
-            assert!(is_column(name), "{name}");
-        }
-        assert!(names[0].starts_with("a_b_"));
-        assert!(names[1].starts_with("c_1st_"));
-        assert_eq!(container("order-items").len(), "order_items_".len() + HASH_LEN);
-        assert_ne!(container("order-items"), container("order.items"));
-    }
-
-    #[test]
-    fn a_name_of_ours_never_meets_a_columns() {
-        assert_ne!(
-            allocated(&["_replicator_commit_time"]),
-            ["_replicator_commit_time"]
-        );
-    }
-
-    #[test]
-    fn twins_in_case_differ_and_the_first_keeps_its_name() {
-        let names = allocated(&["id", "ID", "Id"]);
-        assert_eq!(names[0], "id");
-        assert!(names[1].starts_with("ID_") && names[2].starts_with("Id_"));
-    }
-
-    #[test]
-    fn a_column_that_is_named_like_a_spelled_one_keeps_its_name() {
-        let spelled = allocated(&["a b"]).remove(0);
-        let names = allocated(&["a b", &spelled]);
-        assert_eq!(names[1], spelled);
-        assert_ne!(names[0], spelled);
-    }
-
-    proptest! {
-        #[test]
-        fn columns_are_legal_and_different(names in proptest::collection::hash_set("\\PC{0,12}|[aA]_?[bB]|_(table_|CHANGE_TYPE)x?", 0..20)) {
-            let names: Vec<&str> = names.iter().map(String::as_str).collect();
-            let allocated = columns(names.iter().copied());
-            prop_assert_eq!(allocated.len(), names.len());
-            let mut seen = HashSet::new();
-            for name in &allocated {
-                prop_assert!(is_column(name), "{}", name);
-                prop_assert!(seen.insert(name.to_ascii_lowercase()), "{}", name);
-            }
-        }
-
-        #[test]
-        fn containers_are_legal_and_different(a in "\\PC{1,20}", b in "\\PC{1,20}") {
-            prop_assert!(container(&a).bytes().all(is_word));
-            prop_assert_eq!(a == b, container(&a) == container(&b));
-        }
-    }
-}
+mod tests;

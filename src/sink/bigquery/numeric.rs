@@ -243,6 +243,43 @@ mod tests {
         }
     }
 
+    /// ±2²⁵⁵ units of 10⁻³⁸ and their neighbours
+    /// (<https://cloud.google.com/bigquery/docs/reference/standard-sql/data-types#bignumeric_type>).
+    #[test]
+    fn the_ends_of_bignumeric_are_those_of_256_bits() {
+        let number = |last: u32| {
+            format!("578960446186580977117854925043439539266.3499233282028201972879200395656481996{last}")
+        };
+        let mut most = [0xFF; 32];
+        most[31] = 0x7F;
+        let mut least = [0; 32];
+        least[31] = 0x80;
+        let read = |text: String| bignumeric_from_text(&text);
+        assert_eq!(read(number(7)).unwrap().as_slice(), most);
+        assert_eq!(read(number(8)), None);
+        assert_eq!(read(format!("-{}", number(8))).unwrap().as_slice(), least);
+        assert_eq!(read(format!("-{}", number(9))), None);
+        assert_eq!(read("-0.00".to_owned()).unwrap().as_slice(), [0]);
+        assert_eq!(read(format!("0.{}1", "0".repeat(37))).unwrap().as_slice(), [1]);
+        assert_eq!(read(format!("0.{}", "0".repeat(39))), None);
+    }
+
+    #[test]
+    fn the_ends_of_numeric_are_29_and_9_nines() {
+        let limit = 10i128.pow(38);
+        for value in [limit - 1, 1 - limit] {
+            let wire = numeric(value, 9).unwrap();
+            assert_eq!(read(wire.as_slice()), value);
+            assert_eq!(wire.as_slice().len(), 16);
+        }
+        assert_eq!(numeric(limit, 9), None);
+        assert_eq!(numeric(-limit, 9), None);
+        for value in [i128::MIN, i128::MAX] {
+            assert_eq!(numeric(value, 0), None);
+            assert_eq!(numeric(value, 9), None);
+        }
+    }
+
     #[test]
     fn the_widest_mysql_decimal_is_exact() {
         let (whole, fraction) = ("9".repeat(35), "9".repeat(30));

@@ -1,13 +1,14 @@
 //! What is known about a table before its first row: target names, a wire form for each column, and
 //! the destination with the writer schema's bytes. Made once for each layout.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::delivery::{Destination, Mode};
 use super::error::Error;
 use super::types::{Form, TargetType};
 use super::{descriptor, name};
-use crate::event::{ColumnName, TableLayout};
+use crate::event::{ColumnName, TableId, TableLayout};
 use crate::proto::descriptor::DescriptorProto;
 
 /// The column that says when a row's transaction was committed at the source.
@@ -86,7 +87,7 @@ impl Target {
     /// Plans a table.
     ///
     /// # Errors
-    /// [`Error::Key`], [`Error::TooManyColumns`] if BigQuery cannot hold it under CDC.
+    /// [`Error::Key`], [`Error::TooManyColumns`], [`Error::SameColumn`] if BigQuery cannot hold it under CDC.
     pub(super) fn new(layout: Arc<TableLayout>, place: Place) -> Result<Target, Error> {
         let table = &layout.table;
         let key_columns = layout.key_columns();
@@ -102,21 +103,20 @@ impl Target {
                 columns: layout.columns.len(),
             });
         }
-        let names = name::columns(layout.columns.iter().map(|column| column.name.as_str()));
         let columns: Vec<PlannedColumn> = layout
             .columns
             .iter()
-            .zip(names)
             .zip(1..)
-            .map(|((column, target), field)| PlannedColumn {
+            .map(|(column, field)| PlannedColumn {
                 source: column.name.clone(),
-                target,
+                target: name::column(column.name.as_str()),
                 form: Form::of(column.kind, column.key.is_some()),
                 field,
                 key: column.key.is_some(),
                 nullable: column.nullable,
             })
             .collect();
+        tell_apart(table, &columns)?;
         let key = key_columns
             .iter()
             .filter_map(|index| columns.get(*index))
@@ -164,9 +164,28 @@ impl Target {
     }
 }
 
+/// Names are given one by one, so that two may meet: `a_b_` with the hash of `a/b`, beside `a/b`.
+fn tell_apart(table: &TableId, columns: &[PlannedColumn]) -> Result<(), Error> {
+    let mut owners = HashMap::new();
+    for column in columns {
+        if let Some(first) = owners.insert(name::folded(&column.target), &column.source) {
+            return Err(Error::SameColumn {
+                table: table.clone(),
+                first: first.clone(),
+                second: column.source.clone(),
+                target: column.target.clone(),
+            });
+        }
+    }
+    Ok(())
+}
+
 fn descriptor(columns: &[PlannedColumn]) -> DescriptorProto {
     let planned = columns
         .iter()
         .map(|column| (column.target.as_str(), column.form.wire()));
     descriptor::of(planned.chain([(COMMIT_TIME, Form::Timestamp.wire())]))
 }
+
+#[cfg(test)]
+mod tests;

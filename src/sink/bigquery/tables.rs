@@ -12,6 +12,7 @@ use super::auth::{Tokens, address};
 use super::connect::Server;
 use super::delivery::Destination;
 use super::error::Error;
+use super::name::{self, quoted};
 use super::plan::{Place, Target};
 use super::query::{Jobs, Rows};
 use super::rest::{Call, Refusal, Rest, delays};
@@ -58,7 +59,7 @@ impl FoundSchema {
     fn field(&self, name: &str) -> Option<&FoundField> {
         self.fields
             .iter()
-            .find(|field| field.name.eq_ignore_ascii_case(name))
+            .find(|field| name::folded(&field.name) == name::folded(name))
     }
 }
 
@@ -173,7 +174,7 @@ impl Tables {
                 problems,
             });
         }
-        let sql = format!("SELECT 1 FROM `{}` LIMIT 1", target.destination.place);
+        let sql = format!("SELECT 1 FROM {} LIMIT 1", quoted(&target.destination.place));
         Ok(match self.jobs.has_row(&self.rest, &sql).await? {
             Rows::None => Prepared::Empty,
             Rows::Some | Rows::TooDear => Prepared::NotEmpty,
@@ -353,9 +354,10 @@ fn interval(duration: Duration) -> String {
 /// Why a column of an existing table cannot hold what it is to hold, with the cure.
 fn misfit(place: &Place, name: &str, kind: TargetType, field: Option<&FoundField>) -> Option<String> {
     let kind_name = kind.name();
+    let (sql_table, sql_column) = (quoted(place), quoted(name));
     match field {
         None => Some(format!(
-            "column {name} {kind_name} is missing (ALTER TABLE `{place}` ADD COLUMN `{name}` {kind_name})"
+            "column {name} {kind_name} is missing (ALTER TABLE {sql_table} ADD COLUMN {sql_column} {kind_name})"
         )),
         Some(field) if !kind.is_named(&field.r#type) || field.mode == "REPEATED" => Some(format!(
             "column {name} is {} and should be {kind_name} (create the table anew)",
@@ -363,7 +365,7 @@ fn misfit(place: &Place, name: &str, kind: TargetType, field: Option<&FoundField
         )),
         // NUMERIC(P, S) rounds without a word, STRING(L) refuses rows.
         Some(field) if field.precision.is_some() || field.max_length.is_some() => Some(format!(
-            "column {name} is a {kind_name} with parameters (ALTER TABLE `{place}` ALTER COLUMN `{name}` SET DATA TYPE {kind_name})"
+            "column {name} is a {kind_name} with parameters (ALTER TABLE {sql_table} ALTER COLUMN {sql_column} SET DATA TYPE {kind_name})"
         )),
         Some(_) => None,
     }
@@ -372,6 +374,7 @@ fn misfit(place: &Place, name: &str, kind: TargetType, field: Option<&FoundField
 /// What of an existing table does not fit, each with its cure.
 fn misfits(target: &Target, found: &Found) -> Vec<String> {
     let place = &target.destination.place;
+    let sql_table = quoted(place);
     let mut problems = Vec::new();
     for (name, kind, key, _) in target.fields() {
         let field = found.schema.field(name);
@@ -382,34 +385,37 @@ fn misfits(target: &Target, found: &Found) -> Vec<String> {
         problems.extend(misfit(place, name, kind, field));
         if field.is_some_and(|field| field.mode == "REQUIRED") && !key && nullable {
             problems.push(format!(
-                "column {name} is REQUIRED, the source admits NULL (ALTER TABLE `{place}` ALTER COLUMN `{name}` DROP NOT NULL)"
+                "column {name} is REQUIRED, the source admits NULL (ALTER TABLE {sql_table} ALTER COLUMN {} DROP NOT NULL)",
+                quoted(name)
             ));
         }
     }
     for field in &found.schema.fields {
         let ours = target
             .fields()
-            .any(|(name, ..)| field.name.eq_ignore_ascii_case(name));
+            .any(|(name, ..)| name::folded(&field.name) == name::folded(name));
         if field.mode == "REQUIRED" && !ours {
             problems.push(format!(
-                "column {} is REQUIRED and not in the source (ALTER TABLE `{place}` ALTER COLUMN `{}` DROP NOT NULL)",
-                field.name, field.name
+                "column {} is REQUIRED and not in the source (ALTER TABLE {sql_table} ALTER COLUMN {} DROP NOT NULL)",
+                field.name,
+                quoted(&field.name)
             ));
         }
     }
     let folded = |names: &[String]| {
-        let mut folded: Vec<String> = names.iter().map(|name| name.to_ascii_lowercase()).collect();
+        let mut folded: Vec<String> = names.iter().map(|name| name::folded(name)).collect();
         folded.sort_unstable();
         folded
     };
     let key = &found.table_constraints.primary_key.columns;
     if folded(key) != folded(&target.key) {
-        let wanted = target.key.join("`, `");
+        let wanted: Vec<String> = target.key.iter().map(quoted).collect();
+        let wanted = wanted.join(", ");
         problems.push(if key.is_empty() {
-            format!("it has no primary key (ALTER TABLE `{place}` ADD PRIMARY KEY (`{wanted}`) NOT ENFORCED)")
+            format!("it has no primary key (ALTER TABLE {sql_table} ADD PRIMARY KEY ({wanted}) NOT ENFORCED)")
         } else {
             format!(
-                "its primary key is ({}) and should be (`{wanted}`) (create the table anew)",
+                "its primary key is ({}) and should be ({wanted}) (create the table anew)",
                 key.join(", ")
             )
         });

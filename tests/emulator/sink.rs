@@ -1,0 +1,391 @@
+//! The sink itself against the emulator: hostile names and the first and last value of every type, from the
+//! source's cells to what a query shows.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use replicator::clock::Clock;
+use replicator::config;
+use replicator::event::{
+    BinlogCoord, CellVisitor, Change, CivilDate, CivilDateTime, Column, ColumnName, ColumnType, Epoch, Op,
+    Ordinal, RowChanges, RowError, RowImages, RowRef, TableId, TableLayout, TxnStart, Unrepresentable, Value,
+};
+use replicator::sink::bigquery::BigQuery;
+use replicator::sink::{Batch, Prepared, Sink, SinkError};
+use serde_json::Value as Json;
+
+use crate::client::Emulator;
+
+/// Rows by index.
+#[derive(Debug)]
+struct Images(Vec<Vec<Value<'static>>>);
+
+impl RowImages for Images {
+    fn visit(&self, row: RowRef, visitor: &mut dyn CellVisitor) -> Result<(), RowError> {
+        let row = &self.0[usize::try_from(row.at).expect("an index")];
+        row.iter()
+            .enumerate()
+            .try_for_each(|(column, value)| visitor.cell(column, *value))
+    }
+
+    fn bytes(&self) -> usize {
+        self.0.len()
+    }
+}
+
+/// The sink, its emulator, and the clock that both have.
+struct World {
+    emulator: Emulator,
+    sink: BigQuery,
+}
+
+impl World {
+    async fn start() -> World {
+        let emulator = Emulator::start().await;
+        let text = format!(
+            "pipeline: edges\nsources:\n  - name: s\n    mysql: {{ url: 'mysql://r@localhost', tables: ['*.*'] }}\n\
+             sink:\n  bigquery:\n    project: p\n    auth: none\n    max_staleness: '0'\n    \
+             endpoints: {{ rest: '{}', write: '{}' }}\ncheckpoint: file:///nowhere\n",
+            emulator.running.rest_url(),
+            emulator.running.write_url(),
+        );
+        let config = config::parse(&text, &|_| None).expect("a configuration");
+        let sink = BigQuery::new(&config, emulator.clock.clone()).expect("a sink");
+        World { emulator, sink }
+    }
+
+    /// Drives `future` while the clock runs: metadata takes its time to spread.
+    async fn passing<T>(&self, future: impl Future<Output = T>) -> T {
+        tokio::pin!(future);
+        let real = Clock::real();
+        let deadline = real.now() + Duration::from_secs(60);
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut future => return done,
+                () = real.sleep(Duration::from_millis(2)) => {}
+            }
+            assert!(real.now() < deadline, "no end in time");
+            self.emulator.clock.advance(Duration::from_millis(500));
+        }
+    }
+
+    async fn prepare(&self, layout: &TableLayout) -> Result<Prepared, SinkError> {
+        self.passing(self.sink.prepare(layout)).await
+    }
+
+    /// Writes rows as inserts; gives how many were put aside.
+    async fn write(&self, layout: &Arc<TableLayout>, rows: Vec<Vec<Value<'static>>>) -> u64 {
+        let changes = (0..rows.len()).zip(1..).map(|(at, ordinal)| Change {
+            op: Op::Insert {
+                after: RowRef {
+                    at: u32::try_from(at).expect("few rows"),
+                    len: 100,
+                },
+            },
+            ordinal: Ordinal(ordinal),
+        });
+        let piece = RowChanges {
+            layout: Arc::clone(layout),
+            changes: changes.collect(),
+            images: Arc::new(Images(rows)),
+            txn: TxnStart {
+                epoch: Epoch(1),
+                coord: BinlogCoord::file_start(1),
+            },
+            committed_micros: 0,
+            snapshot: false,
+        };
+        let batch = Batch {
+            layout: Arc::clone(layout),
+            pieces: vec![piece],
+        };
+        let written = async {
+            let pending = self.sink.write(batch).await?;
+            pending.await
+        };
+        let durable = self.passing(written).await;
+        durable
+            .map_err(|error| error.to_string())
+            .expect("the rows")
+            .dead_letters
+    }
+
+    /// The fields of the one table of a dataset, and the table's name.
+    async fn only_table(&self, dataset: &str) -> (String, Vec<Json>) {
+        let (_, tables) = self
+            .emulator
+            .call("GET", &format!("/datasets/{dataset}/tables"), None)
+            .await;
+        assert_eq!(tables["tables"].as_array().map(Vec::len), Some(1), "{tables}");
+        let id = tables["tables"][0]["tableReference"]["tableId"].as_str();
+        let id = id.expect("a name").to_owned();
+        let path = format!("/datasets/{dataset}/tables/{id}");
+        let (status, table) = self.emulator.call("GET", &path, None).await;
+        assert_eq!(status, 200, "{table}");
+        let fields = table["schema"]["fields"].as_array();
+        (id, fields.expect("fields").clone())
+    }
+}
+
+fn layout(table: TableId, columns: &[(&str, ColumnType)]) -> Arc<TableLayout> {
+    let columns = columns.iter().enumerate().map(|(at, (name, kind))| Column {
+        name: ColumnName::new(*name),
+        kind: *kind,
+        declared: format!("{kind:?}"),
+        nullable: at > 0,
+        key: (at == 0).then_some(0),
+    });
+    Arc::new(TableLayout {
+        table,
+        columns: columns.collect(),
+    })
+}
+
+/// Names that BigQuery takes stay, others are spelled anew; each keeps its values, and its own name where it
+/// was changed; no name says anything in SQL but itself.
+#[tokio::test]
+async fn names_of_any_kind_name_their_own_column() {
+    let world = World::start().await;
+    let hostile = [
+        "größe & gewicht",
+        "2nd",
+        "注文-番号",
+        "& % = + : ' < > # |",
+        "a`b",
+        "a\\b",
+        "x`; DROP TABLE d.v; --",
+        "a.b",
+        "a/b",
+        "a_b",
+        "_PARTITIONTIME",
+        "_change_type",
+        "_replicator_commit_time",
+        "_replicator_column_2",
+        "price ($)",
+        "\u{301}accent",
+    ];
+    let mut columns = vec![("schlüssel", ColumnType::Text)];
+    columns.extend(hostile.map(|name| (name, ColumnType::Text)));
+    let table = TableId::new("größe", "order-items 2`; DROP TABLE x");
+    let layout = layout(table, &columns);
+    let prepared = world.prepare(&layout).await.map_err(|error| error.to_string());
+    assert_eq!(prepared, Ok(Prepared::Created));
+    let row = std::iter::once("key").chain(hostile).map(Value::Text).collect();
+    assert_eq!(world.write(&layout, vec![row]).await, 0);
+
+    let (_, datasets) = world.emulator.call("GET", "/datasets", None).await;
+    let dataset = datasets["datasets"][0]["datasetReference"]["datasetId"].as_str();
+    let dataset = dataset.expect("a dataset");
+    assert!(dataset.starts_with("gr_e_"), "{dataset}");
+    let (table, fields) = world.only_table(dataset).await;
+    assert!(table.starts_with("order_items_2_DROP_TABLE_x_"), "{table}");
+    for (source, field) in hostile.iter().zip(&fields[1..]) {
+        let name = field["name"].as_str().expect("a name");
+        let told = field["description"].as_str();
+        let expected = (name != *source).then(|| format!("source column: {source}"));
+        assert_eq!(told, expected.as_deref());
+        let sql = format!("SELECT `{name}` FROM `p.{dataset}.{table}`");
+        let rows = world.emulator.query(&sql).await;
+        assert_eq!(rows, Ok(vec![vec![Some((*source).to_owned())]]), "{sql}");
+    }
+    let kept: Vec<&str> = fields.iter().filter_map(|field| field["name"].as_str()).collect();
+    assert_eq!(
+        kept[..5],
+        ["schlüssel", hostile[0], hostile[1], hostile[2], hostile[3]]
+    );
+    assert_eq!(world.prepare(&layout).await.ok(), Some(Prepared::NotEmpty));
+}
+
+/// The cure that a misfit names is a statement that cures it, whatever the names are.
+#[tokio::test]
+async fn the_statement_that_a_misfit_names_cures_it() {
+    let world = World::start().await;
+    let table = TableId::new("d", "größe 1");
+    let columns = [
+        ("id", ColumnType::Int64),
+        ("a & b", ColumnType::Text),
+        ("x`y", ColumnType::Json),
+    ];
+    let narrow = layout(table.clone(), &columns[..1]);
+    assert_eq!(world.prepare(&narrow).await.ok(), Some(Prepared::Created));
+    let wide = layout(table, &columns);
+    let error = world
+        .prepare(&wide)
+        .await
+        .expect_err("two columns are missing")
+        .to_string();
+    let cures: Vec<&str> = error
+        .split("(ALTER")
+        .skip(1)
+        .filter_map(|rest| rest.split_once(')').map(|(statement, _)| statement))
+        .collect();
+    assert_eq!(cures.len(), 2, "{error}");
+    for cure in cures {
+        world.emulator.run(&[&format!("ALTER{cure}")]).await;
+        world.emulator.clock.advance(Duration::from_secs(10));
+    }
+    assert_eq!(world.prepare(&wide).await.ok(), Some(Prepared::Empty));
+}
+
+const DECIMAL: ColumnType = ColumnType::Decimal {
+    precision: 38,
+    scale: 9,
+};
+const WIDE: ColumnType = ColumnType::Decimal {
+    precision: 65,
+    scale: 30,
+};
+
+const fn datetime(year: u16, month: u8, day: u8, at: (u8, u8, u8, u32)) -> Value<'static> {
+    let (hour, minute, second, micros) = at;
+    Value::DateTime(CivilDateTime {
+        date: CivilDate { year, month, day },
+        hour,
+        minute,
+        second,
+        micros,
+    })
+}
+
+const fn date(year: u16, month: u8, day: u8) -> Value<'static> {
+    Value::Date(CivilDate { year, month, day })
+}
+
+/// Below 10²⁹ with nine digits after the point.
+const MOST: i128 = 10i128.pow(38) - 1;
+
+const fn decimal(unscaled: i128) -> Value<'static> {
+    Value::Decimal { unscaled, scale: 9 }
+}
+
+/// A type, a value of it, and what a query shows.
+const ENDS: &[(ColumnType, Value<'static>, Option<&str>)] = &[
+    (
+        ColumnType::Int64,
+        Value::Int(i64::MIN),
+        Some("-9223372036854775808"),
+    ),
+    (
+        ColumnType::UInt64,
+        Value::UInt(u64::MAX),
+        Some("18446744073709551615"),
+    ),
+    (
+        DECIMAL,
+        decimal(MOST),
+        Some("99999999999999999999999999999.999999999"),
+    ),
+    (
+        DECIMAL,
+        decimal(-MOST),
+        Some("-99999999999999999999999999999.999999999"),
+    ),
+    (DECIMAL, decimal(-1), Some("-0.000000001")),
+    (
+        WIDE,
+        Value::DecimalText("-99999999999999999999999999999999999.999999999999999999999999999999"),
+        Some("-99999999999999999999999999999999999.999999999999999999999999999999"),
+    ),
+    (
+        WIDE,
+        Value::DecimalText("578960446186580977117854925043439539266.34992332820282019728792003956564819967"),
+        Some("578960446186580977117854925043439539266.34992332820282019728792003956564819967"),
+    ),
+    (
+        WIDE,
+        Value::DecimalText("-578960446186580977117854925043439539266.34992332820282019728792003956564819968"),
+        Some("-578960446186580977117854925043439539266.34992332820282019728792003956564819968"),
+    ),
+    (ColumnType::Date, date(1, 1, 1), Some("0001-01-01")),
+    (ColumnType::Date, date(9999, 12, 31), Some("9999-12-31")),
+    (ColumnType::Date, date(0, 0, 0), None),
+    (ColumnType::Date, date(2000, 0, 10), None),
+    (
+        ColumnType::DateTime,
+        datetime(1, 1, 1, (0, 0, 0, 0)),
+        Some("0001-01-01T00:00:00"),
+    ),
+    (
+        ColumnType::DateTime,
+        datetime(9999, 12, 31, (23, 59, 59, 999_999)),
+        Some("9999-12-31T23:59:59.999999"),
+    ),
+    (ColumnType::DateTime, datetime(0, 1, 1, (0, 0, 0, 0)), None),
+    (
+        ColumnType::Timestamp,
+        Value::Timestamp(-62_135_596_800_000_000),
+        Some("-62135596800000000"),
+    ),
+    (
+        ColumnType::Timestamp,
+        Value::Timestamp(253_402_300_799_999_999),
+        Some("253402300799999999"),
+    ),
+    (
+        ColumnType::Timestamp,
+        Value::Unrepresentable(Unrepresentable::ZeroTimestamp),
+        None,
+    ),
+    (
+        ColumnType::Time,
+        Value::Time(3_020_399_999_999),
+        Some("0-0 0 838:59:59.999999"),
+    ),
+    (
+        ColumnType::Time,
+        Value::Time(-3_020_399_999_999),
+        Some("0-0 0 -838:59:59.999999"),
+    ),
+    (ColumnType::Float64, Value::Double(-0.0), Some("-0.0")),
+    (ColumnType::Float64, Value::Double(5e-324), Some("5e-324")),
+    (
+        ColumnType::Float64,
+        Value::Double(f64::MAX),
+        Some("1.7976931348623157e308"),
+    ),
+    (ColumnType::Float32, Value::Float(0.1), Some("0.1")),
+    (ColumnType::Bytes, Value::Bytes(&[0, 0xFF]), Some("AP8=")),
+    (ColumnType::Text, Value::Text(""), Some("")),
+    (ColumnType::Json, Value::Json("null"), Some("null")),
+    (
+        ColumnType::Json,
+        Value::Json("[18446744073709551615, 18446744073709551617, 0.12345678901234567891, 1e400, 1e20]"),
+        Some("[18446744073709551615,\"18446744073709551617\",\"0.12345678901234567891\",\"1e400\",1e+20]"),
+    ),
+];
+
+#[tokio::test]
+async fn the_ends_of_every_type_arrive_as_they_are() {
+    let world = World::start().await;
+    for (at, (kind, value, expected)) in ENDS.iter().enumerate() {
+        let table = format!("t{at}");
+        let layout = layout(
+            TableId::new("d", table.as_str()),
+            &[("id", ColumnType::Int64), ("c", *kind)],
+        );
+        assert_eq!(world.prepare(&layout).await.ok(), Some(Prepared::Created));
+        assert_eq!(
+            world.write(&layout, vec![vec![Value::Int(1), *value]]).await,
+            0,
+            "{value:?}"
+        );
+        let rows = world.emulator.query(&format!("SELECT c FROM d.{table}")).await;
+        assert_eq!(rows, Ok(vec![vec![expected.map(str::to_owned)]]), "{value:?}");
+    }
+}
+
+/// What BigQuery would round or refuse is put aside, the rows beside it arrive.
+#[tokio::test]
+async fn a_number_past_the_end_is_put_aside() {
+    let world = World::start().await;
+    let layout = layout(TableId::new("d", "t"), &[("id", ColumnType::Int64), ("c", WIDE)]);
+    assert_eq!(world.prepare(&layout).await.ok(), Some(Prepared::Created));
+    let past = "578960446186580977117854925043439539266.34992332820282019728792003956564819968";
+    let rows = [(1, "1.5"), (2, past), (3, "-0.00")];
+    let rows = rows.map(|(id, text)| vec![Value::Int(id), Value::DecimalText(text)]);
+    assert_eq!(world.write(&layout, rows.to_vec()).await, 1);
+    let rows = world.emulator.query("SELECT id, c FROM d.t ORDER BY id").await;
+    let row = |id: &str, c: &str| vec![Some(id.to_owned()), Some(c.to_owned())];
+    assert_eq!(rows, Ok(vec![row("1", "1.5"), row("3", "0")]));
+}
