@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use backon::ExponentialBackoff;
 use bytes::Bytes;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{StreamExt, future};
@@ -20,6 +20,7 @@ use super::error::Error;
 use super::load::{Load, Oldest, Parcel};
 use super::rest::Rest;
 use super::status::Failure;
+use super::waits::waits;
 use super::wire::Frame;
 use crate::clock::Clock;
 use crate::proto::storage::AppendRowsResponse;
@@ -84,22 +85,12 @@ pub(super) async fn run(link: Link, inbox: mpsc::Receiver<Parcel>, load: Arc<Loa
 
 /// Waits before a new stream.
 fn delays() -> ExponentialBackoff {
-    ExponentialBuilder::default()
-        .with_min_delay(Duration::from_millis(50))
-        .with_max_delay(Duration::from_secs(60))
-        .with_jitter()
-        .without_max_times()
-        .build()
+    waits(Duration::from_millis(50), Duration::from_secs(60))
 }
 
 /// Waits where BigQuery says that it is too much.
 fn slower() -> ExponentialBackoff {
-    ExponentialBuilder::default()
-        .with_min_delay(Duration::from_secs(1))
-        .with_max_delay(Duration::from_secs(60))
-        .with_jitter()
-        .without_max_times()
-        .build()
+    waits(Duration::from_secs(1), Duration::from_secs(60))
 }
 
 struct Worker {

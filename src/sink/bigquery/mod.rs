@@ -46,6 +46,7 @@ mod status;
 mod tables;
 mod text;
 mod types;
+mod waits;
 mod watch;
 mod wire;
 

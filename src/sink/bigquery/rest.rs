@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use backon::{BackoffBuilder, ExponentialBuilder};
+use backon::ExponentialBackoff;
 use reqwest::{Method, StatusCode, header};
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::auth::{Bearer, Tokens};
 use super::error::Error;
+use super::waits::waits;
 use crate::clock::Clock;
 use crate::fault::{Classify, Fault, chain};
 
@@ -274,12 +275,7 @@ impl Rest {
     }
 }
 
-/// Waits between attempts, as Google advises: exponential, with jitter.
-pub(super) fn delays() -> backon::ExponentialBackoff {
-    ExponentialBuilder::default()
-        .with_min_delay(Duration::from_millis(500))
-        .with_max_delay(Duration::from_secs(32))
-        .with_jitter()
-        .without_max_times()
-        .build()
+/// Waits between attempts.
+pub(super) fn delays() -> ExponentialBackoff {
+    waits(Duration::from_millis(500), Duration::from_secs(32))
 }

@@ -14,10 +14,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use backon::ExponentialBackoff;
 
 use super::super::delivery::{Delivery, Destination};
 use super::super::load::Parcel;
+use super::super::waits::waits;
 use super::{WINDOW, WINDOW_BYTES};
 
 /// The longest wait between two tries of a table in trouble.
@@ -81,16 +82,10 @@ enum Hold {
 
 impl Trouble {
     fn new(now: Instant) -> Trouble {
-        let delays = ExponentialBuilder::default()
-            .with_min_delay(Duration::from_secs(1))
-            .with_max_delay(LONGEST_HOLD)
-            .with_jitter()
-            .without_max_times()
-            .build();
         Trouble {
             since: now,
             hold: Hold::Until(now),
-            delays,
+            delays: waits(Duration::from_secs(1), LONGEST_HOLD),
         }
     }
 
