@@ -346,3 +346,39 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn altered_values_of_rows_that_go_out_are_counted_by_table() {
+    let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
+    metrics::with_local_recorder(&recorder, || {
+        let layout = layout(vec![
+            column("id", ColumnType::Int64, Some(0)),
+            column("on", ColumnType::Date, None),
+            column("doc", ColumnType::Json, None),
+        ]);
+        let row =
+            |id, year, doc: &str| vec![Cell::Int(id), Cell::Date(year, 1, 1), Cell::Json(doc.to_owned())];
+        let wide = "[18446744073709551617, 1e400, 1]";
+        // The first row gives way to the second one of its key and is not sent.
+        let rows = vec![
+            row(1, 0, wide),
+            row(1, 0, wide),
+            row(2, 2000, "1"),
+            row(3, 0, "2"),
+        ];
+        let ops = (0..4).map(|at| Op::Insert { after: image(at) }).collect();
+        let batch = Batch {
+            layout: Arc::clone(&layout),
+            pieces: vec![changes(&layout, 16, rows, ops)],
+        };
+        let cut = BatchEncoder::new(target(layout), Arc::new(batch)).next_block();
+        assert_eq!(cut.unwrap().unwrap().part.block.rows, 3);
+    });
+    let shown = recorder.handle().render();
+    for line in [
+        "replicator_sink_values_nulled_total{table=\"shop.orders\"} 2",
+        "replicator_sink_json_numbers_as_strings_total{table=\"shop.orders\"} 2",
+    ] {
+        assert!(shown.lines().any(|shown| shown == line), "{shown}");
+    }
+}
