@@ -21,6 +21,11 @@ enum Kind {
 #[derive(Debug)]
 struct Manual {
     base: Instant,
+    /// The wall time at `base`, since 1970-01-01T00:00:00Z.
+    wall: Duration,
+    /// Whether it also runs by itself, as the machine's clock does.
+    runs: bool,
+    /// How far it was turned.
     elapsed: Mutex<Duration>,
     turned: Notify,
 }
@@ -39,6 +44,21 @@ impl Clock {
     pub fn manual() -> Clock {
         Clock(Kind::Manual(Arc::new(Manual {
             base: Instant::now(),
+            wall: Duration::from_secs(MANUAL_EPOCH_SECONDS),
+            runs: false,
+            elapsed: Mutex::new(Duration::ZERO),
+            turned: Notify::new(),
+        })))
+    }
+
+    /// A clock that runs as the machine's does and that [`Clock::advance`] can turn forward besides.
+    #[expect(clippy::disallowed_methods, reason = "this module is where the clock is read")]
+    pub fn turnable() -> Clock {
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH);
+        Clock(Kind::Manual(Arc::new(Manual {
+            base: Instant::now(),
+            wall: wall.unwrap_or(Duration::ZERO),
+            runs: true,
             elapsed: Mutex::new(Duration::ZERO),
             turned: Notify::new(),
         })))
@@ -60,7 +80,7 @@ impl Clock {
             Kind::Real => SystemTime::now()
                 .duration_since(UNIX_EPOCH)
                 .unwrap_or(Duration::ZERO),
-            Kind::Manual(manual) => Duration::from_secs(MANUAL_EPOCH_SECONDS) + manual.elapsed(),
+            Kind::Manual(manual) => manual.wall + manual.elapsed(),
         };
         i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
     }
@@ -87,14 +107,22 @@ impl Clock {
             let turned = manual.turned.notified();
             tokio::pin!(turned);
             turned.as_mut().enable();
-            if self.now() >= until {
+            let left = until.saturating_duration_since(self.now());
+            if left.is_zero() {
                 return;
             }
-            turned.await;
+            if manual.runs {
+                tokio::select! {
+                    () = turned => {}
+                    () = tokio::time::sleep(left) => {}
+                }
+            } else {
+                turned.await;
+            }
         }
     }
 
-    /// Turns a manual clock forward and wakes who waits on it; does nothing to the machine's clock.
+    /// Turns a manual or turnable clock forward and wakes who waits on it; does nothing to the machine's clock.
     pub fn advance(&self, by: Duration) {
         if let Kind::Manual(manual) = &self.0 {
             *manual.elapsed.lock().unwrap_or_else(PoisonError::into_inner) += by;
@@ -104,8 +132,14 @@ impl Clock {
 }
 
 impl Manual {
+    #[expect(clippy::disallowed_methods, reason = "this module is where the clock is read")]
     fn elapsed(&self) -> Duration {
-        *self.elapsed.lock().unwrap_or_else(PoisonError::into_inner)
+        let turned = *self.elapsed.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.runs {
+            Instant::now().saturating_duration_since(self.base) + turned
+        } else {
+            turned
+        }
     }
 }
 
@@ -121,5 +155,19 @@ mod tests {
         assert!(futures_util::poll!(&mut sleep).is_pending());
         clock.advance(Duration::from_secs(1));
         assert!(futures_util::poll!(&mut sleep).is_ready());
+    }
+
+    #[tokio::test]
+    async fn turnable_clock_runs_and_can_be_turned() {
+        let clock = Clock::turnable();
+        let (now, wall) = (clock.now(), clock.unix_micros());
+        assert!((Clock::real().unix_micros() - wall).abs() < 60_000_000);
+        clock.sleep(Duration::from_micros(1)).await;
+        assert!(clock.now() > now);
+        let mut sleep = clock.sleep(Duration::from_secs(7_200));
+        assert!(futures_util::poll!(&mut sleep).is_pending());
+        clock.advance(Duration::from_secs(7_200));
+        assert!(futures_util::poll!(&mut sleep).is_ready());
+        assert!(clock.unix_micros() - wall >= 7_200_000_000);
     }
 }

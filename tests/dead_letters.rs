@@ -53,7 +53,7 @@ impl World {
         db.run(schema).await;
         let world = World {
             db,
-            target: local::bigquery(false).await,
+            target: local::bigquery(false, Clock::real()).await,
             folder: tempfile::tempdir().unwrap(),
             http: reqwest::Client::builder().no_proxy().build().unwrap(),
         };

@@ -39,6 +39,8 @@ const SCHEMA: &[&str] = &[
 
 struct World {
     db: TestDb,
+    /// The target's.
+    clock: Clock,
     target: Running,
     folder: tempfile::TempDir,
 }
@@ -50,9 +52,11 @@ impl World {
 
     async fn with(db: TestDb, schema: &[&str]) -> World {
         db.run(schema).await;
+        let clock = Clock::turnable();
         World {
             db,
-            target: local::bigquery(true).await,
+            target: local::bigquery(true, clock.clone()).await,
+            clock,
             folder: tempfile::tempdir().unwrap(),
         }
     }
@@ -62,7 +66,7 @@ impl World {
         let text = format!(
             "pipeline: shop\nsources:\n  - name: shop\n    mysql:\n      url: mysql://root@127.0.0.1:{}\n      \
              tls: {{ mode: disabled }}\n      tables: ['shop.*']\n      snapshot: {{ parallelism: 2, chunk_rows: 500 }}\n\
-             sink:\n  bigquery:\n    project: test\n    auth: none\n    max_staleness: '0'\n    endpoints: {{ rest: '{}', write: '{}' }}\n\
+             sink:\n  bigquery:\n    project: test\n    auth: none\n    max_staleness: 1m\n    endpoints: {{ rest: '{}', write: '{}' }}\n\
              checkpoint: file://{}\nhttp: 127.0.0.1:0\n",
             self.db.port,
             self.target.rest_url(),
@@ -132,10 +136,12 @@ impl World {
         Ok(found)
     }
 
-    /// Waits until every table is equal; the source is at rest.
+    /// Waits until every table is equal; the source is at rest. Queries see what was applied, so the target's
+    /// clock is turned past `max_staleness` each time.
     async fn equal(&self) {
         let mut last = String::new();
         for _ in 0..240 {
+            self.clock.advance(Duration::from_secs(61));
             match self.compare().await {
                 Ok(found) if found.iter().all(Comparison::equal) => return self.audit().await,
                 Ok(found) => {
@@ -158,7 +164,7 @@ impl World {
 
     /// No number of a stream row came with two contents.
     async fn audit(&self) {
-        let url = format!("{}/emulator/v1/audit", self.target.rest_url());
+        let url = format!("{}/emulator/audit", self.target.rest_url());
         let audit: Value = reqwest::get(url).await.unwrap().json().await.unwrap();
         let counts = numbers(&audit, "numbers_with_two_contents");
         assert!(

@@ -8,7 +8,6 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -223,14 +222,7 @@ async fn googles_python_clients_find_a_bigquery() {
     let python = tokio::task::spawn_blocking(python)
         .await
         .expect("the environment");
-    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let emulator = serve(Options {
-        rest: any,
-        write: any,
-        data: None,
-        clock: Clock::real(),
-        audit: true,
-    });
+    let emulator = serve(Options::local(Clock::turnable()));
     let emulator = emulator.await.expect("it starts");
     let (rest, write) = (emulator.rest_url(), emulator.write.to_string());
     let script = folder().join("google_clients.py");

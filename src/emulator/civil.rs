@@ -247,13 +247,24 @@ pub(crate) fn unpack_datetime(packed: i64) -> Option<i64> {
 
 /// Reads an INTERVAL literal `[-]Y-M [-]D [-]H:M:S[.f]` (or `[-]H:M:S[.f]` alone) and gives its canonical text.
 pub(crate) fn parse_interval(text: &str) -> Option<String> {
-    let parts: Vec<&str> = text.split(' ').collect();
-    let (months, days, micros) = match parts.as_slice() {
-        [time] => (0, 0, span(time)?),
-        [months, days, time] => (year_month(months)?, days.parse().ok()?, span(time)?),
-        _ => return None,
-    };
+    let (months, days, micros) = interval_parts(text)?;
     interval_text(months, days, micros)
+}
+
+/// An interval as microseconds, a month as 30 days.
+pub(crate) fn interval_micros(text: &str) -> Option<i64> {
+    let (months, days, micros) = interval_parts(text)?;
+    let days = months.checked_mul(30)?.checked_add(days)?;
+    days.checked_mul(DAY)?.checked_add(micros)
+}
+
+fn interval_parts(text: &str) -> Option<(i64, i64, i64)> {
+    let parts: Vec<&str> = text.split(' ').collect();
+    match parts.as_slice() {
+        [time] => Some((0, 0, span(time)?)),
+        [months, days, time] => Some((year_month(months)?, days.parse().ok()?, span(time)?)),
+        _ => None,
+    }
 }
 
 /// The canonical text of an interval, or `None` outside BigQuery's range.
@@ -363,6 +374,8 @@ mod tests {
         ] {
             assert_eq!(parse_interval(input).as_deref(), output, "{input}");
         }
+        assert_eq!(interval_micros("0-0 0 0:15:0"), Some(900_000_000));
+        assert_eq!(interval_micros("0-1 1 0:0:0.5"), Some(31 * DAY + 500_000));
     }
 
     proptest! {

@@ -1,5 +1,7 @@
 //! What the REST API answers when it refuses: an HTTP code, a reason and a text, in Google's JSON form.
 
+use std::borrow::Cow;
+
 use serde_json::{Value, json};
 
 /// A refusal of the REST API, or of a statement.
@@ -9,7 +11,7 @@ pub(crate) struct ApiError {
     /// HTTP status.
     pub(crate) code: u16,
     /// Google's reason word, which clients decide by.
-    pub(crate) reason: &'static str,
+    pub(crate) reason: Cow<'static, str>,
     /// Text for people.
     pub(crate) message: String,
 }
@@ -21,7 +23,7 @@ impl ApiError {
     fn new(code: u16, reason: &'static str, message: impl Into<String>) -> ApiError {
         ApiError {
             code,
-            reason,
+            reason: Cow::Borrowed(reason),
             message: message.into(),
         }
     }
@@ -63,6 +65,21 @@ impl ApiError {
         ApiError::new(403, "rateLimitExceeded", text)
     }
 
+    /// A job that failed for a reason on order.
+    pub(crate) fn of_job(reason: String, message: Option<String>) -> ApiError {
+        let code = match reason.as_str() {
+            "rateLimitExceeded" | "quotaExceeded" => 403,
+            "internalError" => 500,
+            "backendError" => 503,
+            _ => 400,
+        };
+        ApiError {
+            code,
+            message: message.unwrap_or_else(|| format!("{reason} on order of a scripted fault")),
+            reason: reason.into(),
+        }
+    }
+
     /// The emulator's own storage failed.
     pub(crate) fn internal(error: impl std::fmt::Display) -> ApiError {
         ApiError::new(
@@ -81,10 +98,13 @@ impl ApiError {
     pub(crate) fn to_body(&self) -> Value {
         let status = match self.code {
             400 => "INVALID_ARGUMENT",
+            401 => "UNAUTHENTICATED",
             403 => "PERMISSION_DENIED",
             404 => "NOT_FOUND",
             409 => "ALREADY_EXISTS",
             412 => "FAILED_PRECONDITION",
+            429 => "RESOURCE_EXHAUSTED",
+            503 => "UNAVAILABLE",
             _ => "INTERNAL",
         };
         let domain = if self.reason == "rateLimitExceeded" {

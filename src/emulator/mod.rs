@@ -1,7 +1,8 @@
 //! A BigQuery on this machine: the Storage Write API's gRPC service and the part of the REST API that a
 //! replica needs, over SQLite. It follows Google's documents and knows nothing of this project's sink, so
 //! that the sink, Google's own clients and anybody else's find the same service here. Beyond the
-//! documents it adds nothing but `GET /emulator/v1/audit`, which counts what was written.
+//! documents it has only what is below `/emulator`: the faults and delays to order, the clock to turn, and
+//! counts of what was written. What it knows of BigQuery, and from where, is the list in [`rules`].
 //!
 //! Not built, and refused by name: STRUCT, ARRAY, GEOGRAPHY and RANGE columns, column defaults, views, streams
 //! other than `_default`, rows in Arrow form, and DML.
@@ -10,12 +11,16 @@ mod civil;
 mod decode;
 mod engine;
 mod error;
+mod faults;
 mod json;
 mod key;
 mod numeric;
+mod profile;
 mod rest;
+pub mod rules;
 mod schema;
 mod sequence;
+mod socket;
 mod sql;
 mod store;
 mod value;
@@ -23,10 +28,10 @@ mod wire;
 mod write;
 mod writer;
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tokio_stream::{Stream, StreamExt};
 use tokio_util::sync::CancellationToken;
@@ -37,6 +42,9 @@ use crate::fault::{Classify, Fault};
 use crate::proto::storage::big_query_write_server::BigQueryWriteServer;
 use crate::task::{self, Panicked, Task};
 use engine::Engine;
+use faults::Script;
+pub use profile::Profile;
+use socket::Socket;
 use store::Store;
 
 /// What to serve, and where.
@@ -52,6 +60,23 @@ pub struct Options {
     pub clock: Clock,
     /// Whether each change's content is noted, to find sequence numbers that came with two.
     pub audit: bool,
+    /// How late and how rough the service is where nothing is scripted.
+    pub profile: Profile,
+}
+
+impl Options {
+    /// The usual profile on free ports of this machine, with everything in memory and noted.
+    pub fn local(clock: Clock) -> Options {
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        Options {
+            rest: any,
+            write: any,
+            data: None,
+            clock,
+            audit: true,
+            profile: Profile::USUAL,
+        }
+    }
 }
 
 /// Why the emulator cannot serve.
@@ -154,11 +179,12 @@ impl Running {
 /// # Errors
 /// [`EmulatorError`] if the database cannot be opened or an address cannot be listened on.
 pub async fn serve(options: Options) -> Result<Running, EmulatorError> {
-    let store = Store::open(options.data.as_deref(), options.clock, options.audit);
+    let script = Script::new(options.clock, options.profile);
+    let store = Store::open(options.data.as_deref(), script.clone(), options.audit);
     let store = store.map_err(|error| EmulatorError::Storage(error.to_string()))?;
     let (rest, rest_address) = listen(options.rest).await?;
     let (write, write_address) = listen(options.write).await?;
-    let (engine, storage) = Engine::start(store);
+    let (engine, storage) = Engine::start(store, script);
     let stop = CancellationToken::new();
     let routes = rest::routes(engine.clone());
     let stopping = stop.clone();
@@ -194,11 +220,11 @@ pub async fn serve(options: Options) -> Result<Running, EmulatorError> {
 
 /// Connections that answer at once: without this, a small answer may wait 40 ms for the other side's
 /// delayed acknowledgement of the one before.
-fn connections(listener: TcpListener) -> impl Stream<Item = std::io::Result<TcpStream>> {
+fn connections(listener: TcpListener) -> impl Stream<Item = std::io::Result<Socket>> {
     TcpListenerStream::new(listener).map(|accepted| {
         let connection = accepted?;
         connection.set_nodelay(true)?;
-        Ok(connection)
+        Ok(Socket::new(connection))
     })
 }
 

@@ -344,6 +344,21 @@ pub(crate) struct Table {
     pub(crate) schema_generation: u64,
     /// Whether changes (upserts, deletes) were ever streamed into it.
     pub(crate) has_changes: bool,
+    /// Whether a table of that name was dropped not long before it was made.
+    #[serde(default)]
+    pub(crate) is_again: bool,
+    /// The state of its apply jobs; none of a table whose queries always see everything.
+    #[serde(default)]
+    pub(crate) baseline: Option<Baseline>,
+}
+
+/// How far pending changes are applied; microseconds since 1970.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Baseline {
+    /// When the last apply job was due.
+    pub(crate) due: i64,
+    /// When one last applied something.
+    pub(crate) watermark: Option<i64>,
 }
 
 impl Table {
@@ -370,6 +385,16 @@ impl Table {
     /// Name of the storage's table of rows.
     pub(crate) fn storage(&self) -> String {
         format!("rows_{}", self.uid)
+    }
+
+    /// Name of the storage's table of rows as of the last apply job.
+    pub(crate) fn base(&self) -> String {
+        format!("base_{}", self.uid)
+    }
+
+    /// Name of the storage's table of what changed since.
+    pub(crate) fn dirty(&self) -> String {
+        format!("dirty_{}", self.uid)
     }
 
     /// The tag that a conditional change names.

@@ -30,16 +30,7 @@ const NAN: &str = "NaN";
 
 impl ToSql for Cell<'_> {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        let value = match self {
-            Cell::Null => ValueRef::Null,
-            Cell::Int(value) => ValueRef::Integer(*value),
-            Cell::Real(value) if value.is_nan() => ValueRef::Text(NAN.as_bytes()),
-            Cell::Real(value) => ValueRef::Real(*value),
-            Cell::Text(text) => ValueRef::Text(text.as_bytes()),
-            Cell::Blob(bytes) => ValueRef::Blob(bytes),
-            Cell::Decimal(stored) => ValueRef::Blob(stored),
-        };
-        Ok(ToSqlOutput::Borrowed(value))
+        Ok(ToSqlOutput::Borrowed(self.to_ref()))
     }
 }
 
@@ -167,6 +158,19 @@ pub(crate) fn from_rest(kind: Kind, text: &str) -> Result<Cell<'static>, Unfit> 
 }
 
 impl Cell<'_> {
+    /// The value as the storage holds it.
+    pub(crate) fn to_ref(&self) -> ValueRef<'_> {
+        match self {
+            Cell::Null => ValueRef::Null,
+            Cell::Int(value) => ValueRef::Integer(*value),
+            Cell::Real(value) if value.is_nan() => ValueRef::Text(NAN.as_bytes()),
+            Cell::Real(value) => ValueRef::Real(*value),
+            Cell::Text(text) => ValueRef::Text(text.as_bytes()),
+            Cell::Blob(bytes) => ValueRef::Blob(bytes),
+            Cell::Decimal(stored) => ValueRef::Blob(stored),
+        }
+    }
+
     /// The same value, borrowed from nothing.
     pub(crate) fn into_owned(self) -> Cell<'static> {
         match self {

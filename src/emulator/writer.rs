@@ -18,6 +18,9 @@ const CHANGE_TYPE: &str = "_CHANGE_TYPE";
 /// Name of the pseudo-column that orders the changes of a key.
 const CHANGE_SEQUENCE_NUMBER: &str = "_CHANGE_SEQUENCE_NUMBER";
 
+/// Most columns of a table that changes are streamed into.
+const CHANGED_COLUMNS: usize = 2_000;
+
 /// What a row does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ChangeType {
@@ -56,6 +59,8 @@ pub(crate) enum BindError {
     MissingRequired(String),
     #[error("_CHANGE_TYPE needs a table with a primary key; {0} has none")]
     NoPrimaryKey(String),
+    #[error("_CHANGE_TYPE needs a table of at most {CHANGED_COLUMNS} columns; {0} has more")]
+    TooManyColumns(String),
     #[error("The primary key column {0} is missing in the proto message")]
     MissingKey(String),
 }
@@ -142,6 +147,9 @@ impl Plan {
     fn check(&self, table: &Table) -> Result<(), BindError> {
         if self.has_changes && self.key.is_empty() {
             return Err(BindError::NoPrimaryKey(table.name.to_string()));
+        }
+        if self.has_changes && self.names.len() > CHANGED_COLUMNS {
+            return Err(BindError::TooManyColumns(table.name.to_string()));
         }
         for (place, name) in self.names.iter().enumerate() {
             let is_sent = self

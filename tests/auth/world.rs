@@ -52,13 +52,9 @@ impl World {
             "INSERT INTO shop.items VALUES (1), (2), (3)",
         ])
         .await;
-        let any = "127.0.0.1:0".parse().unwrap();
         let target = emulator::serve(Options {
-            rest: any,
-            write: any,
-            data: None,
-            clock: Clock::real(),
             audit: false,
+            ..Options::local(Clock::real())
         })
         .await
         .unwrap();

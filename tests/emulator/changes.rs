@@ -35,6 +35,7 @@ async fn names(emulator: &Emulator) -> Vec<String> {
         .collect()
 }
 
+/// Rules: sequence-order, sequence-equal, sequence-sections.
 #[tokio::test]
 async fn the_larger_number_wins_whatever_the_order() {
     let emulator = with_table().await;
@@ -72,6 +73,7 @@ async fn the_larger_number_wins_whatever_the_order() {
     assert_eq!(names(&emulator).await, ["1=new", "2=new", "3=newer", "4=last"]);
 }
 
+/// Rules: upsert-whole-row.
 #[tokio::test]
 async fn an_upsert_replaces_the_whole_row() {
     let emulator = with_table().await;
@@ -87,6 +89,7 @@ async fn an_upsert_replaces_the_whole_row() {
     assert_eq!(names(&emulator).await, ["1=NULL"]);
 }
 
+/// Rules: deletion-two-days.
 #[tokio::test]
 async fn a_deletion_is_remembered_for_two_days() {
     let emulator = with_table().await;
@@ -96,12 +99,14 @@ async fn a_deletion_is_remembered_for_two_days() {
         .await
         .expect("taken");
     emulator.clock.advance(Duration::from_secs(47 * 3600));
+    let mut connection = emulator.connect("t").await;
     connection
         .append("t", &Schema::changes(), vec![Row::upsert(1, "old", "8")])
         .await
         .expect("taken");
     assert_eq!(names(&emulator).await, [""; 0]);
     emulator.clock.advance(Duration::from_secs(3600));
+    let mut connection = emulator.connect("t").await;
     connection
         .append("t", &Schema::changes(), vec![Row::upsert(1, "old", "8")])
         .await
@@ -109,6 +114,7 @@ async fn a_deletion_is_remembered_for_two_days() {
     assert_eq!(names(&emulator).await, ["1=old"]);
 }
 
+/// Rules: row-errors, sequence-form, change-types, strings-utf8, key-has-value.
 #[tokio::test]
 async fn one_bad_row_keeps_the_whole_request_out() {
     let emulator = with_table().await;
@@ -147,6 +153,7 @@ async fn one_bad_row_keeps_the_whole_request_out() {
     assert_eq!(names(&emulator).await, ["1=a"]);
 }
 
+/// Rules: change-mixing, plain-rows.
 #[tokio::test]
 async fn changes_and_plain_rows_do_not_share_a_connection() {
     let emulator = with_table().await;
@@ -174,6 +181,7 @@ async fn changes_and_plain_rows_do_not_share_a_connection() {
     assert_eq!(names(&emulator).await, ["1=one"]);
 }
 
+/// Rules: request-size, offset-refused, first-request, table-not-found, form-mismatch.
 #[tokio::test]
 async fn calls_that_break_the_protocol_end() {
     let emulator = with_table().await;
@@ -213,6 +221,7 @@ async fn calls_that_break_the_protocol_end() {
     assert_eq!(names(&emulator).await, [""; 0]);
 }
 
+/// Rules: extra-fields.
 #[tokio::test]
 async fn more_columns_than_the_table_has_are_refused_in_band() {
     let emulator = with_table().await;
@@ -243,6 +252,7 @@ async fn more_columns_than_the_table_has_are_refused_in_band() {
         "SCHEMA_MISMATCH_EXTRA_FIELDS"
     );
     emulator.run(&["ALTER TABLE d.t ADD COLUMN late INT64"]).await;
+    emulator.wait(7);
     connection
         .append("t", &schema, vec![row])
         .await
@@ -251,6 +261,7 @@ async fn more_columns_than_the_table_has_are_refused_in_band() {
     assert_eq!(rows, [[Some("5".to_owned())]]);
 }
 
+/// Rules: updated-schema.
 #[tokio::test]
 async fn an_open_connection_is_told_of_new_columns_once() {
     let emulator = with_table().await;
@@ -264,6 +275,12 @@ async fn an_open_connection_is_told_of_new_columns_once() {
     emulator
         .run(&["ALTER TABLE d.t ADD COLUMN late NUMERIC(10, 2)"])
         .await;
+    let early = connection
+        .send(send(Row::upsert(2, "b", "1")))
+        .await
+        .expect("taken");
+    assert!(early.updated_schema.is_none());
+    emulator.wait(7);
     let told = connection
         .send(send(Row::upsert(2, "b", "1")))
         .await
@@ -278,6 +295,7 @@ async fn an_open_connection_is_told_of_new_columns_once() {
     assert!(after.updated_schema.is_none());
 }
 
+/// Rules: routing-header.
 #[tokio::test]
 async fn outside_the_us_a_call_must_say_where_it_goes() {
     let emulator = Emulator::start().await;
@@ -309,6 +327,7 @@ async fn outside_the_us_a_call_must_say_where_it_goes() {
     }
 }
 
+/// Rules: multiplexing.
 #[tokio::test]
 async fn several_tables_share_a_connection_by_name() {
     let emulator = with_table().await;

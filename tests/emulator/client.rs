@@ -1,6 +1,5 @@
 //! A small client of its own, so that these tests see the wire and nobody's idea of it.
 
-use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use bytes::Bytes;
@@ -32,16 +31,17 @@ impl Emulator {
     }
 
     pub(crate) async fn with(data: Option<PathBuf>, clock: Clock) -> Emulator {
+        Emulator::of(Options {
+            data,
+            ..Options::local(clock)
+        })
+        .await
+    }
+
+    pub(crate) async fn of(options: Options) -> Emulator {
         // The client wants one even where nothing is encrypted; another test may have been first.
         let _first = rustls::crypto::ring::default_provider().install_default();
-        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let options = Options {
-            rest: any,
-            write: any,
-            data,
-            clock: clock.clone(),
-            audit: true,
-        };
+        let clock = options.clock.clone();
         Emulator {
             running: serve(options).await.expect("it starts"),
             clock,
@@ -52,6 +52,10 @@ impl Emulator {
     /// One call of the REST API: the status and the body.
     pub(crate) async fn call(&self, method: &str, path: &str, body: Option<Value>) -> (u16, Value) {
         let url = format!("{}/bigquery/v2/projects/p{path}", self.running.rest_url());
+        self.send(method, url, body).await
+    }
+
+    async fn send(&self, method: &str, url: String, body: Option<Value>) -> (u16, Value) {
         let method = reqwest::Method::from_bytes(method.as_bytes()).expect("a method");
         let mut request = self.http.request(method, url);
         if let Some(body) = body {
@@ -98,11 +102,27 @@ impl Emulator {
         }
     }
 
+    /// One call of what is below `/emulator`: the status and the body.
+    pub(crate) async fn control(&self, method: &str, path: &str, body: Option<Value>) -> (u16, Value) {
+        let url = format!("{}/emulator/{path}", self.running.rest_url());
+        self.send(method, url, body).await
+    }
+
+    /// Orders one fault.
+    pub(crate) async fn order(&self, fault: Value) {
+        let (status, answer) = self.control("POST", "faults", Some(fault)).await;
+        assert_eq!(status, 200, "{answer}");
+    }
+
+    /// What was counted of a table.
     pub(crate) async fn audit(&self, table: &str) -> Value {
-        let url = format!("{}/emulator/v1/audit", self.running.rest_url());
-        let answer = self.http.get(url).send().await.expect("it answers");
-        let all: Value = serde_json::from_slice(&answer.bytes().await.expect("a body")).expect("JSON");
+        let (_, all) = self.control("GET", "audit", None).await;
         all["tables"][table].clone()
+    }
+
+    /// Turns the clock.
+    pub(crate) fn wait(&self, seconds: u64) {
+        self.clock.advance(std::time::Duration::from_secs(seconds));
     }
 
     pub(crate) async fn write_client(&self) -> BigQueryWriteClient<Channel> {
@@ -153,12 +173,20 @@ pub(crate) struct Connection {
 
 impl Connection {
     pub(crate) async fn send(&mut self, request: AppendRowsRequest) -> Result<AppendRowsResponse, Status> {
+        self.push(request).await;
+        self.answer().await
+    }
+
+    /// Sends a request without waiting for its answer.
+    pub(crate) async fn push(&mut self, request: AppendRowsRequest) {
         // A call that has ended takes no more; its answer says why.
         let _ended = self.requests.send(request).await;
-        self.answers
-            .message()
-            .await?
-            .ok_or_else(|| Status::cancelled("the call ended"))
+    }
+
+    /// The next answer.
+    pub(crate) async fn answer(&mut self) -> Result<AppendRowsResponse, Status> {
+        let next = self.answers.message().await?;
+        next.ok_or_else(|| Status::cancelled("the call ended"))
     }
 
     /// Sends rows and gives their errors' places, or fails as the call or the answer does.

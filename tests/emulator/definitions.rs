@@ -65,6 +65,7 @@ async fn rest_resources_live_and_die() {
     assert_eq!(emulator.call("DELETE", "/datasets/d", None).await.0, 204);
 }
 
+/// Rules: patch, add-required.
 #[tokio::test]
 async fn a_patch_adds_and_loosens_and_nothing_else() {
     let emulator = Emulator::start().await;
@@ -101,6 +102,7 @@ async fn a_patch_adds_and_loosens_and_nothing_else() {
     assert_eq!(text, ["id NO INT64", "a YES STRING", "b YES FLOAT64"]);
 }
 
+/// Rules: metadata-rate.
 #[tokio::test]
 async fn five_changes_of_a_table_in_ten_seconds() {
     let emulator = Emulator::start().await;
@@ -160,6 +162,7 @@ const REFUSED_STATEMENTS: &[(&str, &str)] = &[
     ("SELECT FROM", "Syntax error"),
 ];
 
+/// Rules: bound-columns, add-required, widening, reserved-names, key-types, dml-refused, swap-names.
 #[tokio::test]
 async fn statements_that_change_a_table() {
     let emulator = Emulator::start().await;
@@ -192,6 +195,8 @@ async fn statements_that_change_a_table() {
             "ALTER TABLE d.t DROP COLUMN e, SET OPTIONS(max_staleness = INTERVAL '0-0 0 1:0:0' YEAR TO SECOND)",
         ])
         .await;
+    // What was streamed in is applied when `max_staleness` has passed.
+    emulator.wait(3600);
     let rows = emulator
         .query("SELECT b, a FROM d.t WHERE b = 7 AND b < 7.5")
         .await
@@ -406,8 +411,8 @@ async fn days_go_away_when_their_time_is_over() {
     let made = emulator.call("POST", "/datasets/d/tables", Some(table)).await;
     assert_eq!((made.0, &made.1["timePartitioning"]), (200, &by_day));
     let schema = Schema::of(&[("at", Type::Int64), ("id", Type::Int64)]);
-    let mut connection = emulator.connect("t").await;
-    let mut append = async |id| {
+    let append = async |id| {
+        let mut connection = emulator.connect("t").await;
         let row = Row::default().int(1, emulator.clock.unix_micros()).int(2, id);
         assert_eq!(
             connection.append("t", &schema, vec![row]).await.unwrap(),

@@ -10,5 +10,12 @@
 mod changes;
 mod client;
 mod definitions;
+mod faults;
+mod jobs;
+mod lateness;
+mod limits;
+mod rules;
 mod sink;
+mod sinks;
+mod staleness;
 mod types;

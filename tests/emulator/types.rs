@@ -31,6 +31,7 @@ fn text(value: &str) -> Row {
     Row::default().text(1, value)
 }
 
+/// Rules: accepted-forms, numeric-rounding, bignumeric-rounding, json-numbers, json-normal, bytes-from-string, packed-times.
 #[tokio::test]
 async fn values_come_out_as_bigquery_writes_them() {
     let emulator = Emulator::start().await;
@@ -85,12 +86,26 @@ async fn values_come_out_as_bigquery_writes_them() {
             text("0-0 0 -838:59:59"),
             "0-0 0 -838:59:59",
         ),
+        ("NUMERIC(5, 2)", Type::String, text("-1.005"), "-1.01"),
+        (
+            "BIGNUMERIC",
+            Type::String,
+            text("0.123456789012345678901234567890123456785"),
+            "0.12345678901234567890123456789012345679",
+        ),
+        (
+            "JSON",
+            Type::String,
+            text("[18446744073709551615, 18446744073709551616]"),
+            "[18446744073709551615,1.8446744073709552e+19]",
+        ),
     ] {
         let found = through(&emulator, column, form, row).await;
         assert_eq!(found, Ok(Some(expected.to_owned())), "{column} {form:?}");
     }
 }
 
+/// Rules: value-ranges, numeric-range, missing-required, lengths.
 #[tokio::test]
 async fn values_that_do_not_fit_are_row_errors() {
     let emulator = Emulator::start().await;
@@ -118,6 +133,7 @@ async fn values_that_do_not_fit_are_row_errors() {
     }
 }
 
+/// Rules: form-mismatch.
 #[tokio::test]
 async fn forms_that_bigquery_does_not_list_end_the_call() {
     let emulator = Emulator::start().await;

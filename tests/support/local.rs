@@ -8,15 +8,11 @@ use std::time::Duration;
 use replicator::clock::Clock;
 use replicator::emulator::{self, Options, Running};
 
-/// A local BigQuery on free ports, in memory.
-pub async fn bigquery(audit: bool) -> Running {
-    let any = "127.0.0.1:0".parse().expect("an address");
+/// A local BigQuery on free ports, in memory, that lives by a clock.
+pub async fn bigquery(audit: bool, clock: Clock) -> Running {
     let options = Options {
-        rest: any,
-        write: any,
-        data: None,
-        clock: Clock::real(),
         audit,
+        ..Options::local(clock)
     };
     emulator::serve(options).await.expect("it starts")
 }

@@ -1,4 +1,5 @@
-//! `jobs`: query, insert, get, list, cancel, getQueryResults. Every job is complete when it is first seen.
+//! `jobs`: query, insert, get, list, cancel, getQueryResults. A job is done when it is first seen, unless the
+//! profile or a fault says that it is to be asked for more often.
 
 use axum::Json;
 use axum::body::Bytes;
@@ -15,7 +16,7 @@ use crate::emulator::schema::{DatasetRef, Kind};
 use crate::emulator::sql::QueryRequest;
 use crate::emulator::sql::parameters;
 use crate::emulator::store::Store;
-use crate::emulator::store::jobs::{Job, NewJob};
+use crate::emulator::store::jobs::{CALLER, Job, NewJob};
 
 /// The place that jobs run at unless they say another.
 const LOCATION: &str = "US";
@@ -62,11 +63,17 @@ fn reference(job: &Job) -> Value {
     json!({ "projectId": job.project, "jobId": job.id, "location": job.location })
 }
 
-fn resource(job: &Job) -> Value {
+/// The answer that a job is not complete yet.
+fn incomplete(job: &Job) -> Value {
+    json!({ "jobReference": reference(job), "jobComplete": false, "cacheHit": false })
+}
+
+fn resource(job: &Job, is_done: bool) -> Value {
+    let bytes = job.bytes.to_string();
     let mut query = json!({
         "statementType": job.statement_type,
-        "totalBytesProcessed": "0",
-        "totalBytesBilled": "0",
+        "totalBytesProcessed": bytes,
+        "totalBytesBilled": bytes,
         "cacheHit": false,
         "schema": schema(&job.columns),
     });
@@ -84,8 +91,8 @@ fn resource(job: &Job) -> Value {
             }),
         );
     }
-    let mut status = json!({ "state": "DONE" });
-    if let Some(failure) = &job.failure {
+    let mut status = json!({ "state": if is_done { "DONE" } else { "RUNNING" } });
+    if let (Some(failure), true) = (&job.failure, is_done) {
         let error = failure.to_error().to_proto();
         set(&mut status, "errorResult", error.clone());
         set(&mut status, "errors", json!([error]));
@@ -101,15 +108,18 @@ fn resource(job: &Job) -> Value {
             "creationTime": job.created_ms.to_string(),
             "startTime": job.created_ms.to_string(),
             "endTime": job.ended_ms.to_string(),
-            "totalBytesProcessed": "0",
+            "totalBytesProcessed": bytes,
             "query": query,
         },
-        "user_email": "emulator@localhost",
+        "user_email": job.user.as_deref().unwrap_or(CALLER),
     })
 }
 
 /// One page of a job's result, with what every form of it has.
-fn page(store: &Store, job: &Job, (start, most): (u64, u64), timestamps: Timestamps) -> ApiResult<Value> {
+fn page(store: &mut Store, job: &Job, (start, most): (u64, u64), timestamps: Timestamps) -> ApiResult<Value> {
+    if !store.poll(job) {
+        return Ok(incomplete(job));
+    }
     if let Some(failure) = &job.failure {
         return Err(failure.to_error());
     }
@@ -125,7 +135,7 @@ fn page(store: &Store, job: &Job, (start, most): (u64, u64), timestamps: Timesta
         "jobComplete": true,
         "cacheHit": false,
         "totalRows": job.rows.to_string(),
-        "totalBytesProcessed": "0",
+        "totalBytesProcessed": job.bytes.to_string(),
         "schema": schema(&job.columns),
         "statementType": job.statement_type,
     });
@@ -150,6 +160,7 @@ pub(super) async fn query(State(engine): State<Engine>, Path(project): Path<Stri
     let timestamps = Timestamps::wanted(int64, text(format, "timestampOutputFormat")?.as_deref())?;
     let most = whole(&asked, "maxResults")?.and_then(|most| u64::try_from(most).ok());
     let is_dry = asked.get("dryRun").and_then(Value::as_bool).unwrap_or(false);
+    let request_id = text(&asked, "requestId")?.filter(|_| !is_dry);
     let new = NewJob {
         id: fresh_id(),
         location: location.unwrap_or_else(|| LOCATION.to_owned()),
@@ -158,7 +169,7 @@ pub(super) async fn query(State(engine): State<Engine>, Path(project): Path<Stri
         request,
     };
     let answer = engine.run(move |store| {
-        let job = store.run_job(new)?;
+        let job = store.run_request(new, request_id)?;
         let mut answer = page(store, &job, (0, most.unwrap_or(u64::MAX)), timestamps)?;
         set(&mut answer, "kind", json!("bigquery#queryResponse"));
         Ok(answer)
@@ -192,24 +203,33 @@ pub(super) async fn insert(
         is_dry,
         request,
     };
-    Ok(Json(resource(
-        &engine.run(move |store| store.run_job(new)).await?,
-    )))
+    let made = engine.run(move |store| {
+        let job = store.run_job(new)?;
+        let is_done = store.poll(&job);
+        Ok(resource(&job, is_done))
+    });
+    Ok(Json(made.await?))
 }
 
 pub(super) async fn get(State(engine): State<Engine>, Path((project, id)): Path<(String, String)>) -> Answer {
-    let job = engine.run(move |store| store.job(&project, &id)).await?;
-    Ok(Json(resource(&job)))
+    found(&engine, project, id).await.map(Json)
+}
+
+async fn found(engine: &Engine, project: String, id: String) -> ApiResult<Value> {
+    let found = engine.run(move |store| {
+        let job = store.job(&project, &id)?;
+        let is_done = store.poll(&job);
+        Ok(resource(&job, is_done))
+    });
+    found.await
 }
 
 pub(super) async fn cancel(
     State(engine): State<Engine>,
     Path((project, id)): Path<(String, String)>,
 ) -> Answer {
-    let job = engine.run(move |store| store.job(&project, &id)).await?;
-    Ok(Json(
-        json!({ "kind": "bigquery#jobCancelResponse", "job": resource(&job) }),
-    ))
+    let job = found(&engine, project, id).await?;
+    Ok(Json(json!({ "kind": "bigquery#jobCancelResponse", "job": job })))
 }
 
 /// Parameters of the list of jobs.
@@ -229,7 +249,7 @@ pub(super) async fn list(
     let jobs: Vec<Value> = jobs
         .iter()
         .map(|job| {
-            let mut entry = resource(job);
+            let mut entry = resource(job, true);
             set(&mut entry, "state", json!("DONE"));
             entry
         })

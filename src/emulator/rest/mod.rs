@@ -1,6 +1,7 @@
 //! The REST API, version 2: datasets, tables, rows and jobs, at the paths and in the forms of Google's
 //! discovery document.
 
+mod control;
 mod datasets;
 mod jobs;
 mod rows;
@@ -8,7 +9,6 @@ mod tables;
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::State;
 use axum::extract::rejection::QueryRejection;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -16,7 +16,7 @@ use axum::routing::{get, post};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 
 use super::engine::Engine;
 use super::error::{ApiError, ApiResult};
@@ -61,8 +61,13 @@ pub(super) fn routes(engine: Engine) -> Router {
     Router::new()
         .nest("/bigquery/v2", paths.clone())
         .merge(paths)
-        .route("/emulator/v1/audit", get(audit))
+        .nest("/emulator", control::routes())
+        .nest("/emulator/v1", control::routes())
         .fallback(async || ApiError::not_found("the emulator has no such method"))
+        .layer(axum::middleware::from_fn_with_state(
+            engine.clone(),
+            control::strike,
+        ))
         .layer(axum::extract::DefaultBodyLimit::max(BODY_BYTES))
         .with_state(engine)
 }
@@ -107,15 +112,6 @@ impl From<Flag> for bool {
     fn from(flag: Flag) -> bool {
         flag.0
     }
-}
-
-async fn audit(State(engine): State<Engine>) -> Answer {
-    let tables = engine.run(|store| Ok(store.audit())).await?;
-    let mut all = Map::new();
-    for (name, counters) in tables {
-        all.insert(name, serde_json::to_value(counters)?);
-    }
-    Ok(axum::Json(json!({ "tables": all })))
 }
 
 /// Reads a JSON body, whatever its content type says.

@@ -337,9 +337,7 @@ fn step(parser: &mut Parser<'_>) -> ApiResult<Step> {
         let to = identifier(parser)?;
         Ok(Step::RenameColumn { from, to, if_exists })
     } else if words(parser, &["RENAME", "TO"]) {
-        Err(ApiError::query(
-            "The emulator does not rename tables; BigQuery renames none with a primary key",
-        ))
+        identifier(parser).map(Step::RenameTable)
     } else if words(parser, &["SET", "OPTIONS"]) {
         Ok(Step::SetOptions(options(parser)?.patch))
     } else if words(parser, &["ADD", "PRIMARY", "KEY"]) {

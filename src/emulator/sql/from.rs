@@ -5,12 +5,14 @@
     reason = "the parser's enums hold every dialect's forms; all but the named ones are refused alike"
 )]
 
+use std::sync::Arc;
+
 use sqlparser::ast::{Join, JoinConstraint, JoinOperator, ObjectName, TableFactor, TableWithJoins};
 
 use super::information_schema;
 use super::scope::{Relation, Scope, ScopeColumn, Typed, path};
 use super::select::{OutColumn, Translator, unsupported};
-use crate::emulator::error::ApiResult;
+use crate::emulator::error::{ApiError, ApiResult};
 use crate::emulator::schema::Table;
 use crate::emulator::value::Cell;
 
@@ -134,8 +136,34 @@ impl Translator<'_> {
             return Ok(self.relation(scope, alias.or_else(|| names.last().cloned()), &sql, columns));
         }
         let table = self.store.table(&self.request.table(&names)?)?;
-        let (sql, columns) = stored(&table);
+        self.note_reading(&table)?;
+        let (sql, columns) = stored(&table, &self.store.read_from(&table));
         Ok(self.relation(scope, alias.or_else(|| names.last().cloned()), &sql, columns))
+    }
+
+    /// Notes what reading a table entails.
+    fn note_reading(&mut self, table: &Arc<Table>) -> ApiResult<()> {
+        let merges = self.store.merges(table);
+        if table.options.require_partition_filter == Some(true) {
+            if merges {
+                return Err(ApiError::query(format!(
+                    "{} requires a partition filter, which is not supported while changes are merged at query time: \
+                     raise max_staleness",
+                    table.name
+                )));
+            }
+            let column = table.partitioning.as_ref().map(|by| by.column);
+            let column = column.map(|id| id.and_then(|id| table.field_by_id(id)));
+            if let Some(column) = column {
+                let column = column.map_or("_PARTITIONTIME", |field| field.name.as_str());
+                self.unfiltered
+                    .push((table.name.table.clone(), column.to_owned()));
+            }
+        }
+        if merges {
+            self.merges.push(Arc::clone(table));
+        }
+        Ok(())
     }
 
     /// A query's rows given as values.
@@ -179,7 +207,7 @@ impl Translator<'_> {
 }
 
 /// A table's rows as a query.
-fn stored(table: &Table) -> (String, Vec<OutColumn>) {
+fn stored(table: &Table, storage: &str) -> (String, Vec<OutColumn>) {
     let list: Vec<String> = table
         .fields
         .iter()
@@ -191,7 +219,7 @@ fn stored(table: &Table) -> (String, Vec<OutColumn>) {
     } else {
         list.join(", ")
     };
-    let sql = format!("SELECT {list} FROM {} WHERE gone IS NULL", table.storage());
+    let sql = format!("SELECT {list} FROM {storage} WHERE gone IS NULL");
     let columns = table.fields.iter().map(|field| OutColumn {
         name: field.name.clone(),
         kind: field.kind.plain(),

@@ -1,10 +1,13 @@
 //! INFORMATION_SCHEMA: what the catalogue knows, as rows.
 
+use serde_json::Value;
+
 use super::QueryRequest;
 use crate::emulator::civil;
 use crate::emulator::error::{ApiError, ApiResult};
 use crate::emulator::schema::{DatasetRef, Kind, Table};
 use crate::emulator::store::Store;
+use crate::emulator::store::jobs::{CALLER, Job};
 use crate::emulator::value::Cell;
 
 /// A view's columns and rows.
@@ -45,6 +48,7 @@ pub(super) fn view(store: &Store, request: &QueryRequest, path: &[String]) -> Ap
     };
     let view = match name.as_str() {
         "SCHEMATA" => schemata(store, request),
+        "JOBS" | "JOBS_BY_PROJECT" => jobs(store, request)?,
         "TABLES" => View {
             columns: TABLES.to_vec(),
             rows: of_each(&|table| vec![table_row(table, store.clock().unix_micros())]),
@@ -118,6 +122,53 @@ fn schemata(store: &Store, request: &QueryRequest) -> View {
     }
 }
 
+/// Jobs that a view shows at most: their values are bound to a statement, which takes 32,766.
+const MOST_JOBS: u64 = 2_000;
+
+const JOBS: [(&str, Kind); 13] = [
+    ("creation_time", Kind::Timestamp),
+    ("project_id", TEXT),
+    ("user_email", TEXT),
+    ("job_id", TEXT),
+    ("job_type", TEXT),
+    ("statement_type", TEXT),
+    ("start_time", Kind::Timestamp),
+    ("end_time", Kind::Timestamp),
+    ("query", TEXT),
+    ("state", TEXT),
+    ("total_bytes_processed", Kind::Int64),
+    ("total_bytes_billed", Kind::Int64),
+    ("cache_hit", Kind::Bool),
+];
+
+/// The jobs of a project, those that apply changes among them.
+fn jobs(store: &Store, request: &QueryRequest) -> ApiResult<View> {
+    let row = |job: &Job| {
+        let query = job.configuration.pointer("/query/query").and_then(Value::as_str);
+        let bytes = Cell::Int(i64::try_from(job.bytes).unwrap_or(i64::MAX));
+        vec![
+            Cell::Int(job.created_ms * 1_000),
+            text(&job.project),
+            text(job.user.as_deref().unwrap_or(CALLER)),
+            text(&job.id),
+            text("QUERY"),
+            text(&job.statement_type),
+            Cell::Int(job.created_ms * 1_000),
+            Cell::Int(job.ended_ms * 1_000),
+            query.map_or(Cell::Null, text),
+            text("DONE"),
+            bytes.clone(),
+            bytes,
+            Cell::Int(0),
+        ]
+    };
+    let jobs = store.jobs(&request.project, MOST_JOBS)?;
+    Ok(View {
+        columns: JOBS.to_vec(),
+        rows: jobs.iter().map(row).collect(),
+    })
+}
+
 const TABLES: [(&str, Kind); 8] = [
     ("table_catalog", TEXT),
     ("table_schema", TEXT),
@@ -138,7 +189,7 @@ fn names(table: &Table) -> Vec<Cell<'static>> {
     ]
 }
 
-/// Changes are applied as they arrive, so that the watermark of a table that had any is the present.
+/// A table without a baseline is merged at query time: its watermark is the present.
 fn table_row(table: &Table, now: i64) -> Vec<Cell<'static>> {
     let mut row = names(table);
     row.extend([
@@ -146,10 +197,10 @@ fn table_row(table: &Table, now: i64) -> Vec<Cell<'static>> {
         yes_no(true),
         yes_no(false),
         Cell::Int(table.created_ms * 1_000),
-        if table.has_changes {
-            Cell::Int(now)
-        } else {
-            Cell::Null
+        match &table.baseline {
+            Some(baseline) => baseline.watermark.map_or(Cell::Null, Cell::Int),
+            None if table.has_changes => Cell::Int(now),
+            None => Cell::Null,
         },
     ]);
     row

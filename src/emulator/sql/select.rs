@@ -6,6 +6,8 @@
     reason = "the parser's enums hold every dialect's forms; all but the named ones are refused alike"
 )]
 
+use std::sync::Arc;
+
 use sqlparser::ast::{
     Distinct, Expr, GroupByExpr, LimitClause, OrderBy, OrderByKind, OrderBySort, Query, Select, SelectItem,
     SelectItemQualifiedWildcardKind, SetExpr, SetOperator, SetQuantifier,
@@ -14,7 +16,7 @@ use sqlparser::ast::{
 use super::QueryRequest;
 use super::scope::{Relation, Scope, ScopeColumn, Typed, path};
 use crate::emulator::error::{ApiError, ApiResult};
-use crate::emulator::schema::Kind;
+use crate::emulator::schema::{Kind, Table};
 use crate::emulator::store::Store;
 use crate::emulator::value::Cell;
 
@@ -24,6 +26,8 @@ pub(crate) struct Translated {
     pub(crate) sql: String,
     pub(crate) parameters: Vec<Cell<'static>>,
     pub(crate) columns: Vec<(String, Kind)>,
+    /// Tables whose pending changes the query merges as it runs.
+    pub(crate) merges: Vec<Arc<Table>>,
 }
 
 /// Translates a query.
@@ -35,11 +39,14 @@ pub(crate) fn translate(store: &Store, request: &QueryRequest, query: &Query) ->
         relations: 0,
         placeholders: 0,
         with: Vec::new(),
+        merges: Vec::new(),
+        unfiltered: Vec::new(),
     };
     let (sql, columns) = translator.query(query, &Scope::default())?;
     Ok(Translated {
         sql,
         parameters: translator.parameters,
+        merges: translator.merges,
         columns: columns
             .into_iter()
             .map(|column| (column.name, column.kind))
@@ -66,6 +73,10 @@ pub(super) struct Translator<'a> {
     pub(super) placeholders: usize,
     /// The queries of WITH clauses, by name.
     pub(super) with: Vec<(String, String, Vec<OutColumn>)>,
+    /// Tables whose pending changes the query merges as it runs.
+    pub(super) merges: Vec<Arc<Table>>,
+    /// Tables of the present FROM that may be read by partition only, with the partitioning column.
+    pub(super) unfiltered: Vec<(String, String)>,
 }
 
 pub(super) fn unsupported(what: impl std::fmt::Display) -> ApiError {
@@ -165,7 +176,10 @@ impl Translator<'_> {
             relations: Vec::new(),
             parent: Some(parent),
         };
+        let around = std::mem::take(&mut self.unfiltered);
         let from = self.from(&select.from, &mut scope)?;
+        let restricted = std::mem::replace(&mut self.unfiltered, around);
+        check_filter(&restricted, select)?;
         let items = self.projection(&select.projection, &scope)?;
         let condition = match &select.selection {
             Some(condition) => format!(" WHERE {}", self.condition(condition, &scope)?),
@@ -373,6 +387,24 @@ impl Translator<'_> {
         }
         Ok(sql)
     }
+}
+
+/// A table with `require_partition_filter` is read with a condition on its partitioning column only.
+fn check_filter(restricted: &[(String, String)], select: &Select) -> ApiResult<()> {
+    let condition = select
+        .selection
+        .as_ref()
+        .map(ToString::to_string)
+        .unwrap_or_default();
+    for (table, column) in restricted {
+        let mut words = condition.split(|c: char| !c.is_alphanumeric() && c != '_');
+        if !words.any(|word| word.eq_ignore_ascii_case(column)) {
+            return Err(ApiError::query(format!(
+                "Cannot query over table '{table}' without a filter over column(s) '{column}' that can be used for partition elimination"
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// The place that a literal number in GROUP BY or ORDER BY means.

@@ -6,8 +6,11 @@ use std::sync::Arc;
 use super::Store;
 use super::catalog::{NewField, add_field, set_clustering, set_primary_key};
 use crate::emulator::error::{ApiError, ApiResult};
-use crate::emulator::schema::{Kind, Table, TableRef, check_column_name};
+use crate::emulator::schema::{FieldId, Kind, Table, TableRef, check_column_name, check_table_name};
 use crate::emulator::sql::functions;
+
+/// Stands for the storage's table of rows in a statement that is run on it and on its baseline.
+const ROWS: &str = "$rows";
 
 /// One step of a change.
 #[derive(Debug, Clone)]
@@ -45,6 +48,8 @@ pub(crate) enum Step {
         if_exists: bool,
     },
     SetClustering(Vec<String>),
+    /// The new name, within the dataset.
+    RenameTable(String),
 }
 
 /// Options to change: the outer none leaves as it is, the inner none removes.
@@ -87,7 +92,7 @@ impl Store {
     pub(crate) fn alter_table(&mut self, name: &TableRef, steps: Vec<Step>) -> ApiResult<Arc<Table>> {
         let before = self.table(name)?;
         self.count_update(name, before.partitioning.is_some())?;
-        self.atomically(|store| {
+        let table = self.atomically(|store| {
             let mut table = Table::clone(&before);
             let mut storage = Vec::new();
             rename(&mut table, &steps)?;
@@ -98,20 +103,37 @@ impl Store {
                 return Err(ApiError::invalid("A table must have at least one column"));
             }
             store.connection.flush_prepared_statement_cache();
-            for sql in storage {
-                store.connection.execute_batch(&sql)?;
+            let base = before.baseline.as_ref().map(|_| before.base());
+            for rows in [Some(before.storage()), base].into_iter().flatten() {
+                for sql in &storage {
+                    store.connection.execute_batch(&sql.replace(ROWS, &rows))?;
+                }
             }
             table.generation += 1;
             if table.fields != before.fields || table.primary_key != before.primary_key {
                 table.schema_generation = table.generation;
             }
-            if table.primary_key != before.primary_key {
+            if key_kinds(&table) != key_kinds(&before) {
                 store.rekey(&table)?;
             }
             table.modified_ms = store.now_ms();
+            store.sync_baseline(&mut table)?;
+            if table.name != before.name {
+                store.move_table(&before.name, &table.name)?;
+            }
             store.save_table(table)
-        })
+        })?;
+        if table.schema_generation != before.schema_generation {
+            self.note_version(&before, &table);
+        }
+        Ok(table)
     }
+}
+
+/// What a row's identity is made of.
+fn key_kinds(table: &Table) -> Vec<(FieldId, Option<Kind>)> {
+    let kind = |id: &FieldId| (*id, table.field_by_id(*id).map(|field| field.kind.plain()));
+    table.primary_key.iter().map(kind).collect()
 }
 
 fn missing(table: &Table, name: &str) -> ApiError {
@@ -173,7 +195,7 @@ fn apply(table: &mut Table, step: Step, storage: &mut Vec<String>) -> ApiResult<
                 )));
             }
             let id = add_field(table, field)?;
-            storage.push(format!("ALTER TABLE {} ADD COLUMN {id}", table.storage()));
+            storage.push(format!("ALTER TABLE {ROWS} ADD COLUMN {id}"));
             Ok(())
         }
         Step::DropColumn { name, if_exists } => drop_column(table, &name, if_exists, storage),
@@ -206,6 +228,15 @@ fn apply(table: &mut Table, step: Step, storage: &mut Vec<String>) -> ApiResult<
             Ok(())
         }
         Step::SetClustering(names) => set_clustering(table, &names),
+        Step::RenameTable(_) if !table.primary_key.is_empty() => Err(ApiError::query(format!(
+            "{} cannot be renamed: it has a primary key",
+            table.name
+        ))),
+        Step::RenameTable(name) => {
+            check_table_name(&name)?;
+            table.name.table = name;
+            Ok(())
+        }
     }
 }
 
@@ -224,7 +255,7 @@ fn drop_column(table: &mut Table, name: &str, if_exists: bool, storage: &mut Vec
         )));
     }
     table.fields.retain(|field| field.id != id);
-    storage.push(format!("ALTER TABLE {} DROP COLUMN {id}", table.storage()));
+    storage.push(format!("ALTER TABLE {ROWS} DROP COLUMN {id}"));
     Ok(())
 }
 
@@ -250,8 +281,7 @@ fn set_type(
     }
     if from == Kind::Int64 && kind != Kind::Int64 {
         storage.push(format!(
-            "UPDATE {} SET {id} = {}({id}) WHERE {id} IS NOT NULL",
-            table.storage(),
+            "UPDATE {ROWS} SET {id} = {}({id}) WHERE {id} IS NOT NULL",
             functions::TO_DECIMAL
         ));
     }

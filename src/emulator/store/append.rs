@@ -7,8 +7,11 @@ use rusqlite::{CachedStatement, params, params_from_iter};
 
 use super::Store;
 use super::audit::Counters;
+use super::baseline::column_list;
+use super::sight::{Link, Sight, adapted};
 use crate::emulator::error::{ApiError, ApiResult};
-use crate::emulator::schema::{Kind, Table, TableRef};
+use crate::emulator::faults::{RowErrors, Which};
+use crate::emulator::schema::{Field, Kind, Table, TableRef};
 use crate::emulator::value::Cell;
 use crate::emulator::writer::{BindError, ChangeType, Plan, Row};
 use crate::proto::descriptor::DescriptorProto;
@@ -21,22 +24,6 @@ const PURGE_EVERY: i64 = 60_000_000;
 const DAY: i64 = 86_400 * 1_000_000;
 /// Microseconds of a year, for the window of partitions that streaming may write to.
 const YEAR: i64 = 366 * DAY;
-
-/// What one connection has been used for. Changes and plain rows must not share one.
-#[derive(Debug, Default)]
-pub(crate) struct Link(Mutex<Option<bool>>);
-
-impl Link {
-    /// Whether rows with (or without) a change type may use the connection; the first ones decide.
-    fn admits(&self, has_change: bool) -> bool {
-        let mode = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        mode.is_none_or(|mode| mode == has_change)
-    }
-
-    fn set(&self, has_change: bool) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(has_change);
-    }
-}
 
 /// A writer's schema as a connection gave it, with what it was last bound to.
 #[derive(Debug)]
@@ -61,6 +48,8 @@ pub(crate) struct Append {
     pub(crate) link: Arc<Link>,
     pub(crate) writer: Arc<Writer>,
     pub(crate) rows: Vec<Bytes>,
+    /// Rows to be refused on order.
+    pub(crate) refuse: Option<RowErrors>,
 }
 
 /// What became of a request.
@@ -68,6 +57,8 @@ pub(crate) struct Append {
 pub(crate) struct Appended {
     /// Rows that cannot be taken, with their places; if there are any, no row of the request is in the table.
     pub(crate) row_errors: Vec<(usize, String)>,
+    /// How many of them the answer lists.
+    pub(crate) listed: usize,
     /// The table, if its columns changed since the writer's schema was given or last reported.
     pub(crate) updated: Option<Arc<Table>>,
 }
@@ -79,6 +70,9 @@ pub(crate) enum AppendError {
     Bind(#[from] BindError),
     #[error("{0}")]
     Api(#[from] ApiError),
+    /// The connection knew a table that was made again since: no answer comes.
+    #[error("the table is re-created")]
+    Silence,
 }
 
 impl From<rusqlite::Error> for AppendError {
@@ -108,7 +102,7 @@ impl Store {
     }
 
     fn purge(&mut self) -> ApiResult<()> {
-        let now = self.clock.unix_micros();
+        let now = self.clock().unix_micros();
         if now.saturating_sub(self.purged) < PURGE_EVERY {
             return Ok(());
         }
@@ -133,41 +127,80 @@ impl Store {
         if let (Some(field), Some(expiration_ms)) = (field, by.expiration_ms) {
             let day = (now - expiration_ms.saturating_mul(1_000)).div_euclid(DAY) + 1;
             let first = if field.kind == Kind::Date { day } else { day * DAY };
-            let storage = table.storage();
-            self.connection
-                .execute(&format!("DELETE FROM {storage} WHERE {} < ?", field.id), [first])?;
+            let base = table.baseline.as_ref().map(|_| table.base());
+            for storage in [Some(table.storage()), base].into_iter().flatten() {
+                self.connection
+                    .execute(&format!("DELETE FROM {storage} WHERE {} < ?", field.id), [first])?;
+            }
         }
         Ok(())
     }
 
     /// Appends the rows of one request within the open transaction: all of them or none.
     pub(crate) fn append(&mut self, request: &Append) -> Result<Appended, AppendError> {
+        let seen = match self.sight(&request.link, &request.table)? {
+            Sight::At(seen) => seen,
+            Sight::Swallow => return self.swallow(request),
+            Sight::Silence => return Err(AppendError::Silence),
+        };
         let table = self.table(&request.table)?;
-        let (plan, updated) = bind(&request.writer, &table)?;
+        let (plan, updated) = bind(&request.writer, &seen)?;
         let mut rows = Vec::with_capacity(request.rows.len());
         let mut row_errors = Vec::new();
         let mut mode = None;
+        let mut lost = 0;
         for (place, bytes) in request.rows.iter().enumerate() {
-            match self.check(&table, &request.link, &mut mode, plan.read(bytes)) {
-                Ok(row) => rows.push(row),
+            let row = self.check(&seen, &request.link, &mut mode, plan.read(bytes));
+            match row.and_then(|row| refused(request.refuse.as_ref(), &seen, place, row)) {
+                Ok(row) => {
+                    let (row, values) = adapted(row, &seen, &table);
+                    lost += values;
+                    rows.push(row);
+                }
                 Err(error) => row_errors.push((place, error)),
             }
         }
         if row_errors.is_empty() {
             let mut counters = self.counters(&table);
             counters.requests += 1;
+            counters.values_swallowed += lost;
+            let table = self.activated(table, mode == Some(true))?;
             self.write(&table, &rows, &mut counters)?;
-            if mode == Some(true) && !table.has_changes {
-                let mut table = Table::clone(&table);
-                table.has_changes = true;
-                self.save_table(table)?;
-            }
             self.save_counters(&table, counters)?;
             if let Some(has_change) = mode {
                 request.link.set(has_change);
             }
         }
-        Ok(Appended { row_errors, updated })
+        let ordered = request.refuse.as_ref().and_then(|errors| errors.listed);
+        Ok(Appended {
+            row_errors,
+            listed: ordered.unwrap_or(self.script.profile().row_errors_listed),
+            updated,
+        })
+    }
+
+    /// The table, active with change data capture once changes come.
+    fn activated(&mut self, table: Arc<Table>, has_change: bool) -> ApiResult<Arc<Table>> {
+        if !has_change || table.has_changes {
+            return Ok(table);
+        }
+        let mut table = Table::clone(&table);
+        table.has_changes = true;
+        self.sync_baseline(&mut table)?;
+        self.save_table(table)
+    }
+
+    /// Acknowledges rows for a table that is no more, and loses them.
+    fn swallow(&mut self, request: &Append) -> Result<Appended, AppendError> {
+        let table = self.table(&request.table)?;
+        let mut counters = self.counters(&table);
+        counters.rows_swallowed += u64::try_from(request.rows.len()).unwrap_or(u64::MAX);
+        self.save_counters(&table, counters)?;
+        Ok(Appended {
+            row_errors: Vec::new(),
+            listed: 0,
+            updated: None,
+        })
     }
 
     fn check<'a>(
@@ -203,7 +236,7 @@ impl Store {
         } else {
             *value
         };
-        let now = self.clock.unix_micros();
+        let now = self.clock().unix_micros();
         if micros < now - 10 * YEAR || micros > now + YEAR {
             return Err(format!(
                 "Value for partitioning column {} is outside the allowed bounds: 10 years in the past and 1 year in the future",
@@ -219,6 +252,13 @@ impl Store {
         let mut find = self.connection.prepare_cached(&statements.find)?;
         let mut update = self.connection.prepare_cached(&statements.update)?;
         let mut remove = self.connection.prepare_cached(&statements.remove)?;
+        let mut pending = match &table.baseline {
+            Some(_) => Some(Pending {
+                note: self.connection.prepare_cached(&statements.note)?,
+                show: self.connection.prepare_cached(&statements.show)?,
+            }),
+            None => None,
+        };
         let now = self.now_ms();
         for row in rows {
             match row.change {
@@ -226,12 +266,17 @@ impl Store {
                 Some(ChangeType::Upsert) => counters.upserts += 1,
                 Some(ChangeType::Delete) => counters.deletes += 1,
             }
+            counters.changes_without_number += u64::from(row.change.is_some() && row.sequence.is_none());
             self.note_content(table, row, counters)?;
             let Some(change) = row.change else {
                 insert.execute(params_from_iter(Stored::new(row, None).values()))?;
+                // What is appended is no change: queries see it at once.
+                if let Some(pending) = &mut pending {
+                    pending.show.execute([self.connection.last_insert_rowid()])?;
+                }
                 continue;
             };
-            let found = standing(&mut find, row, now)?;
+            let mut found = standing(&mut find, row, now)?;
             // Equal numbers: what came last wins. A change without a number ranks below one with (assumed:
             // the document calls a mixture unpredictable).
             let number = row.sequence.map(|number| number.to_bytes());
@@ -244,6 +289,7 @@ impl Store {
             match found.rids.split_first() {
                 None => {
                     insert.execute(params_from_iter(stored.values()))?;
+                    found.rids.push(self.connection.last_insert_rowid());
                 }
                 Some((first, others)) => {
                     let rid = Cell::Int(*first);
@@ -253,9 +299,38 @@ impl Store {
                     }
                 }
             }
+            if let Some(pending) = &mut pending {
+                for rid in &found.rids {
+                    pending.note.execute([rid])?;
+                }
+            }
         }
         Ok(())
     }
+}
+
+/// Refuses a row that a scripted fault names.
+fn refused<'a>(
+    errors: Option<&RowErrors>,
+    table: &Table,
+    place: usize,
+    row: Row<'a>,
+) -> Result<Row<'a>, String> {
+    let Some(errors) = errors else { return Ok(row) };
+    let is_named = match &errors.rows {
+        Which::Indexes(places) => places.contains(&place),
+        Which::Where(condition) => {
+            let named = |(field, _): &(&Field, &Cell<'_>)| field.name.eq_ignore_ascii_case(&condition.column);
+            let found = table.fields.iter().zip(&row.cells).find(named);
+            let text = found.and_then(|(field, cell)| field.kind.text(cell.to_ref()));
+            text.as_ref() == Some(&condition.value)
+        }
+    };
+    if !is_named {
+        return Ok(row);
+    }
+    let message = errors.message.clone();
+    Err(message.unwrap_or_else(|| "Refused on order of a scripted fault".to_owned()))
 }
 
 /// The versions of a key that are in the storage.
@@ -282,7 +357,17 @@ fn standing(find: &mut CachedStatement<'_>, row: &Row<'_>, now: i64) -> ApiResul
     Ok(standing)
 }
 
+/// What keeps a baseline apart from the newest state.
+struct Pending<'a> {
+    /// Notes a row that changed.
+    note: CachedStatement<'a>,
+    /// Copies a row into the baseline.
+    show: CachedStatement<'a>,
+}
+
 struct Statements {
+    note: String,
+    show: String,
     insert: String,
     find: String,
     update: String,
@@ -292,11 +377,7 @@ struct Statements {
 impl Statements {
     fn new(table: &Table) -> Statements {
         let storage = table.storage();
-        let columns: String = table
-            .fields
-            .iter()
-            .map(|field| format!(", {}", field.id))
-            .collect();
+        let columns = column_list(table);
         let marks: String = table.fields.iter().map(|_| ", ?").collect();
         let sets: String = table
             .fields
@@ -304,6 +385,11 @@ impl Statements {
             .map(|field| format!(", {} = ?", field.id))
             .collect();
         Statements {
+            note: format!("INSERT OR IGNORE INTO {} (rid) VALUES (?)", table.dirty()),
+            show: format!(
+                "INSERT INTO {} SELECT rid, NULL{columns} FROM {storage} WHERE rid = ?",
+                table.base()
+            ),
             insert: format!("INSERT INTO {storage} (k, seq, gone{columns}) VALUES (?, ?, ?{marks})"),
             find: format!("SELECT rid, seq, gone FROM {storage} WHERE k = ?"),
             update: format!("UPDATE {storage} SET k = ?, seq = ?, gone = ?{sets} WHERE rid = ?"),

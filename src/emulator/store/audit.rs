@@ -16,6 +16,7 @@ use crate::emulator::writer::{ChangeType, Row};
 
 /// What was written to a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct Counters {
     /// Acknowledged requests.
     pub(crate) requests: u64,
@@ -25,6 +26,20 @@ pub(crate) struct Counters {
     pub(crate) deletes: u64,
     /// Changes that an earlier one with a larger number outranked.
     pub(crate) outranked: u64,
+    /// Changes without a sequence number; beside changes with one, their order is a matter of luck.
+    pub(crate) changes_without_number: u64,
+    /// Rows acknowledged and lost, because the table was made again under an open connection.
+    pub(crate) rows_swallowed: u64,
+    /// Values acknowledged and lost, because their column was dropped under an open connection.
+    pub(crate) values_swallowed: u64,
+    /// Background jobs that applied changes to the baseline.
+    pub(crate) applies: u64,
+    /// What they read.
+    pub(crate) apply_bytes: u64,
+    /// Queries that merged what was pending as they ran.
+    pub(crate) runtime_merges: u64,
+    /// What those merges read.
+    pub(crate) runtime_merge_bytes: u64,
     /// Pairs of key and number that came with two contents, snapshot rows excepted.
     pub(crate) numbers_with_two_contents: u64,
     /// The same of snapshot rows.

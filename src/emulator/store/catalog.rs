@@ -5,6 +5,7 @@ use std::sync::Arc;
 use rusqlite::params;
 
 use super::Store;
+use super::baseline::column_list;
 use crate::emulator::error::{ApiError, ApiResult};
 use crate::emulator::schema::{
     Dataset, DatasetRef, Field, FieldId, Kind, Table, TableOptions, TableRef, TimePartitioning,
@@ -17,10 +18,14 @@ const KEY_COLUMNS: usize = 16;
 const CLUSTER_COLUMNS: usize = 4;
 /// Most columns of a table.
 const COLUMNS: usize = 10_000;
+/// Most columns that the storage takes, less its own.
+const STORED_COLUMNS: usize = 1_990;
 /// Metadata changes of one table that 10 seconds admit.
 const UPDATES: usize = 5;
 /// The same of a partitioned table.
 const PARTITIONED_UPDATES: usize = 50;
+/// How long a dropped table's name is remembered, microseconds.
+const DROPPED_KEPT: i64 = 3_600_000_000;
 /// The window of those, microseconds.
 const WINDOW: i64 = 10_000_000;
 
@@ -114,6 +119,7 @@ impl Store {
         self.connection
             .execute("INSERT INTO tables (meta) VALUES ('')", ())?;
         let now = self.now_ms();
+        let new_name = new.name.clone();
         let mut table = Table {
             uid: self.connection.last_insert_rowid(),
             name: new.name,
@@ -128,7 +134,12 @@ impl Store {
             generation: 1,
             schema_generation: 1,
             has_changes: false,
+            is_again: self.was_dropped(&new_name),
+            baseline: None,
         };
+        if new.fields.len() > COLUMNS {
+            return Err(too_many_columns());
+        }
         for field in new.fields {
             add_field(&mut table, field)?;
         }
@@ -137,11 +148,7 @@ impl Store {
         if let Some(partitioning) = new.partitioning {
             set_partitioning(&mut table, partitioning)?;
         }
-        let columns: String = table
-            .fields
-            .iter()
-            .map(|field| format!(", {}", field.id))
-            .collect();
+        let columns = column_list(&table);
         let (storage, uid) = (table.storage(), table.uid);
         // Columns have no declared type, so that the storage converts nothing.
         self.connection.execute_batch(&format!(
@@ -168,6 +175,7 @@ impl Store {
     pub(crate) fn drop_table(&mut self, name: &TableRef) -> ApiResult<()> {
         let table = self.table(name)?;
         let uid = table.uid;
+        self.drop_baseline(&table)?;
         // A statement that is still prepared would keep the table locked.
         self.connection.flush_prepared_statement_cache();
         self.connection.execute_batch(&format!(
@@ -179,13 +187,31 @@ impl Store {
         self.connection
             .execute("DELETE FROM counters WHERE uid = ?", [uid])?;
         self.counters.remove(&uid);
+        self.versions.remove(&uid);
         self.tables.remove(name);
+        self.dropped.insert(name.clone(), self.clock().unix_micros());
         Ok(())
+    }
+
+    /// Frees a table's old name, if the new one is free.
+    pub(super) fn move_table(&mut self, from: &TableRef, to: &TableRef) -> ApiResult<()> {
+        if self.tables.contains_key(to) {
+            return Err(ApiError::duplicate(to));
+        }
+        self.tables.remove(from);
+        Ok(())
+    }
+
+    /// Whether a table of that name was dropped within the last hour.
+    fn was_dropped(&mut self, name: &TableRef) -> bool {
+        let now = self.clock().unix_micros();
+        self.dropped.retain(|_, at| now - *at < DROPPED_KEPT);
+        self.dropped.contains_key(name)
     }
 
     /// Counts one change of a table's metadata (documented: 5 in 10 seconds per table, 50 of a partitioned one).
     pub(crate) fn count_update(&mut self, table: &TableRef, is_partitioned: bool) -> ApiResult<()> {
-        let now = self.clock.unix_micros();
+        let now = self.clock().unix_micros();
         let most = if is_partitioned {
             PARTITIONED_UPDATES
         } else {
@@ -205,6 +231,10 @@ impl Store {
     }
 }
 
+fn too_many_columns() -> ApiError {
+    ApiError::invalid(format!("Too many fields: at most {COLUMNS} are allowed"))
+}
+
 /// Adds a column at the end; gives its identity.
 pub(super) fn add_field(table: &mut Table, new: NewField) -> ApiResult<FieldId> {
     check_column_name(&new.name)?;
@@ -212,8 +242,11 @@ pub(super) fn add_field(table: &mut Table, new: NewField) -> ApiResult<FieldId> 
         return Err(ApiError::invalid(format!("Duplicate field name: {}", new.name)));
     }
     if table.fields.len() >= COLUMNS {
+        return Err(too_many_columns());
+    }
+    if table.fields.len() >= STORED_COLUMNS {
         return Err(ApiError::invalid(format!(
-            "Too many fields: at most {COLUMNS} are allowed"
+            "The emulator stores at most {STORED_COLUMNS} columns of a table"
         )));
     }
     let id = FieldId(table.next_field);

@@ -7,12 +7,16 @@ use serde_json::Value;
 use super::Store;
 use super::rows::{RestRow, rest_row};
 use crate::emulator::error::{ApiError, ApiResult};
+use crate::emulator::faults::{Call, Effect};
 use crate::emulator::schema::{Kind, TableRef};
 use crate::emulator::sql::select::Translated;
 use crate::emulator::sql::{self, QueryRequest, Statement};
 
 /// How long a job and its results are kept, milliseconds.
 const KEPT_MS: i64 = 24 * 3600 * 1_000;
+
+/// Whom jobs run as unless they say another.
+pub(crate) const CALLER: &str = "emulator@localhost";
 
 /// Why a job failed.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -25,19 +29,9 @@ pub(crate) struct Failure {
 impl Failure {
     /// The error again.
     pub(crate) fn to_error(&self) -> ApiError {
-        let reason = [
-            "invalid",
-            "invalidQuery",
-            "notFound",
-            "duplicate",
-            "resourceInUse",
-            "rateLimitExceeded",
-        ]
-        .into_iter()
-        .find(|reason| *reason == self.reason);
         ApiError {
             code: self.code,
-            reason: reason.unwrap_or("internalError"),
+            reason: self.reason.clone().into(),
             message: self.message.clone(),
         }
     }
@@ -60,7 +54,16 @@ pub(crate) struct Job {
     /// Columns of the result; none of a DDL statement.
     pub(crate) columns: Vec<(String, Kind)>,
     pub(crate) rows: u64,
+    /// What it read beyond the baseline that it asked for: merges of pending changes.
+    #[serde(default)]
+    pub(crate) bytes: u64,
+    /// Whom it ran as; none for the caller.
+    #[serde(default)]
+    pub(crate) user: Option<String>,
 }
+
+/// How long a request's own name is known, microseconds (documented: 15 minutes).
+const REQUEST_KEPT: i64 = 15 * 60 * 1_000_000;
 
 /// A query to run as a job.
 #[derive(Debug, Clone)]
@@ -90,24 +93,76 @@ impl Store {
             target: None,
             columns: Vec::new(),
             rows: 0,
+            bytes: 0,
+            user: None,
         };
         if self.find_job(&job.project, &job.id)?.is_some() {
             let what = format!("Job {}:{}.{}", job.project, job.location, job.id);
             return Err(ApiError::duplicate(what));
         }
-        if let Err(error) = self.run_statement(&new.request, &mut job, new.is_dry) {
+        let done = match self.script.strike(Call::Job {
+            sql: &new.request.sql,
+        }) {
+            Some(Effect::Fail(reason)) => Err(ApiError::of_job(reason.reason, reason.message)),
+            Some(Effect::Pending(pending)) => {
+                self.postpone(&job, pending.polls);
+                self.run_statement(&new.request, &mut job, new.is_dry)
+            }
+            _ => {
+                self.postpone(&job, self.script.profile().job_polls);
+                self.run_statement(&new.request, &mut job, new.is_dry)
+            }
+        };
+        if let Err(error) = done {
             (job.columns, job.rows) = (Vec::new(), 0);
             job.failure = Some(Failure {
                 code: error.code,
-                reason: error.reason.to_owned(),
+                reason: error.reason.into_owned(),
                 message: error.message,
             });
         }
         job.ended_ms = self.now_ms();
         if !new.is_dry {
-            self.keep(&job)?;
+            self.atomically(|store| store.keep(&job))?;
         }
         Ok(job)
+    }
+
+    /// Runs a query, or finds the job that the same request started before.
+    pub(crate) fn run_request(&mut self, new: NewJob, request: Option<String>) -> ApiResult<Job> {
+        let Some(request) = request else {
+            return self.run_job(new);
+        };
+        let now = self.clock().unix_micros();
+        self.requests.retain(|_, (_, at)| now - *at < REQUEST_KEPT);
+        let name = (new.request.project.clone(), request);
+        if let Some((id, _)) = self.requests.get(&name) {
+            return self.job(&name.0, id);
+        }
+        let job = self.run_job(new)?;
+        self.requests.insert(name, (job.id.clone(), now));
+        Ok(job)
+    }
+
+    fn postpone(&mut self, job: &Job, polls: u32) {
+        if polls > 0 {
+            self.polls.insert((job.project.clone(), job.id.clone()), polls);
+        }
+    }
+
+    /// Whether a job is complete; each time it is asked brings it nearer.
+    pub(crate) fn poll(&mut self, job: &Job) -> bool {
+        let name = (job.project.clone(), job.id.clone());
+        match self.polls.get_mut(&name) {
+            Some(left) if *left > 0 => {
+                *left -= 1;
+                false
+            }
+            _ => {
+                self.polls.remove(&name);
+                true
+            }
+        }
     }
 
     fn run_statement(&mut self, request: &QueryRequest, job: &mut Job, is_dry: bool) -> ApiResult<()> {
@@ -115,6 +170,9 @@ impl Store {
             Statement::Select(select) => {
                 job.columns.clone_from(&select.columns);
                 if !is_dry {
+                    for table in &select.merges {
+                        job.bytes += self.note_merge(table)?;
+                    }
                     job.rows = self.atomically(|store| store.select(&select, job))?;
                 }
             }
@@ -155,20 +213,19 @@ impl Store {
         Ok(place)
     }
 
-    fn keep(&mut self, job: &Job) -> ApiResult<()> {
-        self.atomically(|store| {
-            let old = job.created_ms - KEPT_MS;
-            store.connection.execute(
-                "DELETE FROM results WHERE (project, id) IN (SELECT project, id FROM jobs WHERE created_ms < ?)",
-                [old],
-            )?;
-            store.connection.execute("DELETE FROM jobs WHERE created_ms < ?", [old])?;
-            store.connection.execute(
-                "INSERT INTO jobs (project, id, created_ms, meta) VALUES (?, ?, ?, ?)",
-                params![job.project, job.id, job.created_ms, serde_json::to_string(job)?],
-            )?;
-            Ok(())
-        })
+    pub(super) fn keep(&mut self, job: &Job) -> ApiResult<()> {
+        let old = job.created_ms - KEPT_MS;
+        self.connection.execute(
+            "DELETE FROM results WHERE (project, id) IN (SELECT project, id FROM jobs WHERE created_ms < ?)",
+            [old],
+        )?;
+        self.connection
+            .execute("DELETE FROM jobs WHERE created_ms < ?", [old])?;
+        self.connection.execute(
+            "INSERT OR REPLACE INTO jobs (project, id, created_ms, meta) VALUES (?, ?, ?, ?)",
+            params![job.project, job.id, job.created_ms, serde_json::to_string(job)?],
+        )?;
+        Ok(())
     }
 
     fn find_job(&self, project: &str, id: &str) -> ApiResult<Option<Job>> {

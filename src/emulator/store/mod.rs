@@ -3,27 +3,30 @@
 //!
 //! A table of rows has `rid`, `k` (the key's bytes; none without a primary key), `seq` (the sequence
 //! number's bytes, or none), `gone` (when the row was deleted, else none) and a column `c<id>` per column.
-//! Every query sees all acknowledged changes: changes are applied as they arrive, as a table without
-//! `max_staleness` shows them.
+//! It holds all acknowledged changes; what a query sees of a table with `max_staleness`, see `baseline`.
 
 pub(crate) mod alter;
 pub(crate) mod append;
 pub(crate) mod audit;
+mod baseline;
 pub(crate) mod catalog;
 pub(crate) mod jobs;
 pub(crate) mod rows;
+pub(crate) mod sight;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 
 use rusqlite::Connection;
 
 use super::error::{ApiError, ApiResult};
+use super::faults::Script;
 use super::schema::{Dataset, DatasetRef, Table, TableRef};
 use super::sql::functions;
 use crate::clock::Clock;
 use audit::Counters;
+use sight::Version;
 
 /// Statements kept prepared.
 const STATEMENTS: usize = 256;
@@ -42,12 +45,22 @@ CREATE TABLE IF NOT EXISTS counters (uid INTEGER PRIMARY KEY, meta TEXT NOT NULL
 #[derive(Debug)]
 pub(crate) struct Store {
     connection: Connection,
-    clock: Clock,
+    script: Script,
     datasets: BTreeMap<DatasetRef, Arc<Dataset>>,
     tables: BTreeMap<TableRef, Arc<Table>>,
     counters: BTreeMap<i64, Counters>,
     /// Moments (microseconds) of the last changes of each table's metadata.
     updates: HashMap<TableRef, VecDeque<i64>>,
+    /// Changes of columns that writers may not see yet, by the table's identity.
+    versions: HashMap<i64, Vec<Version>>,
+    /// When tables of these names were dropped, microseconds.
+    dropped: HashMap<TableRef, i64>,
+    /// Tables whose apply jobs stood still when last looked at.
+    stalled: HashSet<i64>,
+    /// How many more times a job is asked for before it is done, by project and name.
+    polls: HashMap<(String, String), u32>,
+    /// The job that a request started, by project and the request's own name, and when.
+    requests: HashMap<(String, String), (String, i64)>,
     /// When old tombstones were last removed, microseconds.
     purged: i64,
     is_audited: bool,
@@ -55,7 +68,7 @@ pub(crate) struct Store {
 
 impl Store {
     /// Opens or makes the database at `path`, or one in memory.
-    pub(crate) fn open(path: Option<&Path>, clock: Clock, is_audited: bool) -> ApiResult<Store> {
+    pub(crate) fn open(path: Option<&Path>, script: Script, is_audited: bool) -> ApiResult<Store> {
         let connection = match path {
             Some(path) => Connection::open(path)?,
             None => Connection::open_in_memory()?,
@@ -70,11 +83,16 @@ impl Store {
         functions::register(&connection)?;
         let mut store = Store {
             connection,
-            clock,
+            script,
             datasets: BTreeMap::new(),
             tables: BTreeMap::new(),
             counters: BTreeMap::new(),
             updates: HashMap::new(),
+            versions: HashMap::new(),
+            dropped: HashMap::new(),
+            stalled: HashSet::new(),
+            polls: HashMap::new(),
+            requests: HashMap::new(),
             purged: i64::MIN,
             is_audited,
         };
@@ -135,11 +153,11 @@ impl Store {
 
     /// The clock that all times come from.
     pub(crate) fn clock(&self) -> &Clock {
-        &self.clock
+        self.script.clock()
     }
 
     fn now_ms(&self) -> i64 {
-        self.clock.unix_micros() / 1_000
+        self.clock().unix_micros() / 1_000
     }
 
     /// The dataset of that name.

@@ -5,6 +5,7 @@ use rusqlite::{Row, params};
 use serde_json::Value;
 
 use super::Store;
+use super::baseline::column_list;
 use crate::emulator::error::{ApiError, ApiResult};
 use crate::emulator::key;
 use crate::emulator::schema::{Field, Kind, Table};
@@ -22,14 +23,10 @@ impl Store {
         limit: u64,
         bytes: usize,
     ) -> ApiResult<Vec<RestRow>> {
-        let columns: String = table
-            .fields
-            .iter()
-            .map(|field| format!(", {}", field.id))
-            .collect();
         let sql = format!(
-            "SELECT rid{columns} FROM {} WHERE gone IS NULL ORDER BY rid LIMIT ? OFFSET ?",
-            table.storage()
+            "SELECT rid{} FROM {} WHERE gone IS NULL ORDER BY rid LIMIT ? OFFSET ?",
+            column_list(table),
+            self.read_from(table)
         );
         let mut statement = self.connection.prepare_cached(&sql)?;
         let clamp = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
@@ -52,7 +49,10 @@ impl Store {
 
     /// How many rows a table has.
     pub(crate) fn count_rows(&self, table: &Table) -> ApiResult<u64> {
-        let sql = format!("SELECT count(*) FROM {} WHERE gone IS NULL", table.storage());
+        let sql = format!(
+            "SELECT count(*) FROM {} WHERE gone IS NULL",
+            self.read_from(table)
+        );
         let count: i64 = self.connection.query_row(&sql, (), |row| row.get(0))?;
         Ok(u64::try_from(count).unwrap_or(0))
     }

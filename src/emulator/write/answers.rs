@@ -3,9 +3,11 @@
 use prost::Message as _;
 use tonic::{Code, Status};
 
-use super::{Pending, table_of};
+use super::connection::{Pending, Spoil, table_of};
 use crate::emulator::error::ApiError;
+use crate::emulator::faults::Script;
 use crate::emulator::schema::{Kind, Table, TableRef};
+use crate::emulator::socket::Line;
 use crate::emulator::store::append::{AppendError, Appended};
 use crate::emulator::writer::BindError;
 use crate::proto::storage::append_rows_response::{AppendResult, Response as Answer};
@@ -15,30 +17,95 @@ use crate::proto::storage::table_field_schema::{Mode, Type};
 use crate::proto::storage::{AppendRowsResponse, RowError, StorageError, TableFieldSchema, TableSchema};
 use crate::proto::{STORAGE_ERROR_URL, rpc};
 
-/// Row errors that one answer lists; more are cut.
-const ROW_ERRORS: usize = 50;
+/// Makes the answers of one connection.
+pub(super) struct Answerer {
+    pub(super) script: Script,
+    /// The connection below the call, to be cut.
+    pub(super) line: Option<Line>,
+}
 
-/// Waits for the storage and makes the answer, or the status that ends the call.
-pub(super) async fn respond(pending: Pending) -> Result<AppendRowsResponse, Status> {
-    let (answer, stream) = match pending {
-        Pending::Waiting { answer, stream } => (answer, stream),
-        Pending::End(status) => return Err(status),
-    };
-    let appended = answer
-        .await
-        .map_err(|_| Status::unavailable("the emulator is stopping"))?;
+impl Answerer {
+    /// Waits for the storage and makes the answer, or the status that ends the call.
+    pub(super) async fn respond(&self, pending: Pending) -> Result<AppendRowsResponse, Status> {
+        let (answer, stream, spoil) = match pending {
+            Pending::Waiting {
+                answer,
+                stream,
+                spoil,
+            } => (answer, stream, spoil),
+            Pending::Spoiled { stream, spoil } => return self.spoiled(spoil, stream).await,
+            Pending::End(status) => return Err(status),
+        };
+        let appended = answer
+            .await
+            .map_err(|_| Status::unavailable("the emulator is stopping"))?;
+        match (appended, spoil) {
+            (Ok(_), Some(spoil)) => self.spoiled(spoil, stream).await,
+            (Err(AppendError::Silence), _) => {
+                self.script
+                    .sleep_ms(self.script.profile().recreated_hang_ms)
+                    .await;
+                Err(Status::deadline_exceeded(format!(
+                    "Deadline exceeded: the table is re-created. Entity: {stream}"
+                )))
+            }
+            (appended, _) => answer_of(appended, stream),
+        }
+    }
+
+    /// What a fault puts in the place of an answer.
+    async fn spoiled(&self, spoil: Spoil, stream: String) -> Result<AppendRowsResponse, Status> {
+        let effect = match spoil {
+            Spoil::Status(effect) => effect,
+            Spoil::Hang => return std::future::pending().await,
+            Spoil::Cut => {
+                if let Some(line) = &self.line {
+                    line.cut();
+                }
+                return Err(Status::unavailable("the connection is cut"));
+            }
+        };
+        let (code, message) = (effect.code(), effect.message());
+        match (effect.in_band, effect.storage_error()) {
+            (true, storage) => {
+                let error = match storage {
+                    Some(storage) => rpc_status(code, storage, &stream, &message),
+                    None => plain_status(code, message),
+                };
+                Ok(refusal(error, stream))
+            }
+            (false, Some(storage)) => Err(status(code, storage, &stream, &message)),
+            (false, None) => Err(Status::new(code, message)),
+        }
+    }
+}
+
+fn plain_status(code: Code, message: String) -> rpc::Status {
+    rpc::Status {
+        code: i32::from(code),
+        message,
+        details: Vec::new(),
+    }
+}
+
+fn refusal(error: rpc::Status, stream: String) -> AppendRowsResponse {
+    AppendRowsResponse {
+        response: Some(Answer::Error(error)),
+        write_stream: stream,
+        ..AppendRowsResponse::default()
+    }
+}
+
+fn answer_of(appended: Result<Appended, AppendError>, stream: String) -> Result<AppendRowsResponse, Status> {
     match appended {
         Ok(appended) => Ok(response(appended, stream)),
         Err(AppendError::Bind(error @ BindError::ExtraFields(_))) => {
             let code = StorageErrorCode::SchemaMismatchExtraFields;
             let error = rpc_status(Code::InvalidArgument, code, &stream, &error.to_string());
-            Ok(AppendRowsResponse {
-                response: Some(Answer::Error(error)),
-                write_stream: stream,
-                ..AppendRowsResponse::default()
-            })
+            Ok(refusal(error, stream))
         }
         Err(AppendError::Bind(error)) => Err(Status::invalid_argument(format!("{error} Entity: {stream}"))),
+        Err(AppendError::Silence) => Err(Status::deadline_exceeded(format!("Entity: {stream}"))),
         Err(AppendError::Api(error)) => Err(match table_of(&stream) {
             Ok(table) => api_status(&error, &table),
             Err(status) => status,
@@ -55,13 +122,9 @@ fn response(appended: Appended, stream: String) -> AppendRowsResponse {
             "Errors found while processing rows. Please refer to the row_errors field for details. The list may not \
              be complete because of the size limitations. Entity: {stream}"
         );
-        Answer::Error(rpc::Status {
-            code: i32::from(Code::InvalidArgument),
-            message: text,
-            details: Vec::new(),
-        })
+        Answer::Error(plain_status(Code::InvalidArgument, text))
     };
-    let row_errors = appended.row_errors.into_iter().take(ROW_ERRORS);
+    let row_errors = appended.row_errors.into_iter().take(appended.listed);
     let row_errors = row_errors.map(|(index, message)| RowError {
         index: i64::try_from(index).unwrap_or(i64::MAX),
         code: RowErrorCode::FieldsError.into(),

@@ -54,6 +54,8 @@ fn table() -> Table {
         generation: 1,
         schema_generation: 1,
         has_changes: false,
+        is_again: false,
+        baseline: None,
     }
 }
 
@@ -169,4 +171,35 @@ proptest! {
         }
         let _read = plan.read(&row).is_ok();
     }
+}
+
+/// Rules: change-columns.
+#[test]
+fn changes_need_a_table_of_at_most_two_thousand_columns() {
+    let field = |id: u32| Field {
+        id: FieldId(id),
+        name: format!("F{id}"),
+        kind: Kind::Int64,
+        required: false,
+        description: None,
+    };
+    let with = |columns: u32| Table {
+        fields: (0..columns).map(field).collect(),
+        ..table()
+    };
+    let changes = DescriptorProto {
+        field: vec![
+            declared("F0", 1, Type::Int64),
+            declared(CHANGE_TYPE, 2, Type::String),
+        ],
+        ..DescriptorProto::default()
+    };
+    let plain = DescriptorProto {
+        field: vec![declared("F0", 1, Type::Int64)],
+        ..DescriptorProto::default()
+    };
+    assert!(Plan::bind(&changes, &with(2_000)).is_ok());
+    let refused = Plan::bind(&changes, &with(2_001)).unwrap_err();
+    assert!(matches!(refused, BindError::TooManyColumns(_)), "{refused}");
+    assert!(Plan::bind(&plain, &with(2_001)).is_ok());
 }
