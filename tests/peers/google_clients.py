@@ -5,7 +5,9 @@ Usage: google_clients.py REST_URL WRITE_HOST_AND_PORT
 
 import datetime
 import decimal
+import json
 import sys
+import urllib.request
 
 import grpc
 from google.api_core import exceptions
@@ -56,6 +58,13 @@ def refused(kind, call):
     sys.exit(f"expected {kind.__name__}, nothing was raised")
 
 
+def wait(rest, seconds):
+    """Turns the clock of the service, which only the local one can do."""
+    body = json.dumps({"seconds": seconds}).encode()
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    opener.open(f"{rest}/emulator/clock/advance", data=body, timeout=30).close()
+
+
 class Appender:
     """One connection to a table's default stream."""
 
@@ -100,7 +109,7 @@ def make_table(client):
     expect([one.table_id for one in client.list_tables("shop")], ["items"])
 
 
-def changes(client, write_client):
+def changes(client, write_client, rest):
     appender = Appender(write_client, "items", message_class(COLUMNS))
     upsert = {"_CHANGE_TYPE": "UPSERT"}
     seen = datetime.datetime(2024, 2, 29, 12, 0, 0, 5, tzinfo=datetime.timezone.utc)
@@ -114,6 +123,10 @@ def changes(client, write_client):
     )
     expect(answer.write_stream, appender.name)
     appender.send({"id": 2, "_CHANGE_TYPE": "DELETE", "_CHANGE_SEQUENCE_NUMBER": "1/3"})
+    appender.stream.close()
+    expect(list(client.query("SELECT id FROM shop.items").result()), [])
+    wait(rest, 600)
+    appender = Appender(write_client, "items", message_class(COLUMNS))
     rows = [tuple(row.values()) for row in client.list_rows("shop.items")]
     first = (1, "a", decimal.Decimal("1.5"), seen, datetime.date(2024, 2, 29), b"\xff")
     expect(sorted(rows), [first, (3, "c", None, None, None, None)])
@@ -149,6 +162,77 @@ def other_errors(client, write_client):
     refused(exceptions.NotFound, lambda: write_client.get_write_stream(request=missing))
 
 
+def rows_of(client, sql):
+    return [tuple(row.values()) for row in client.query(sql).result()]
+
+
+def evolve(client, write_client):
+    """Creates a table, appends, adds a column, appends with it, reads everything back."""
+    table = bigquery.Table(
+        f"{PROJECT}.shop.events",
+        schema=[
+            bigquery.SchemaField("id", "INTEGER", mode="REQUIRED"),
+            bigquery.SchemaField("name", "STRING"),
+        ],
+    )
+    table.clustering_fields = ["id"]
+    client.create_table(table)
+    columns = [("id", FIELDS.TYPE_INT64), ("name", FIELDS.TYPE_STRING)]
+    appender = Appender(write_client, "events", message_class(columns))
+    appender.send({"id": 1, "name": "a"}, {"id": 2, "name": "b"})
+    table = client.get_table("shop.events")
+    table.schema = [*table.schema, bigquery.SchemaField("amount", "NUMERIC")]
+    client.update_table(table, ["schema"])
+    wider = message_class([*columns, ("amount", FIELDS.TYPE_STRING)])
+    # The connection that was open does not know the column yet: its call goes on, the request is refused.
+    descriptor = descriptor_pb2.DescriptorProto()
+    wider.DESCRIPTOR.CopyToProto(descriptor)
+    request = types.AppendRowsRequest(write_stream=appender.name)
+    request.proto_rows = types.AppendRowsRequest.ProtoData(
+        writer_schema=types.ProtoSchema(proto_descriptor=descriptor),
+        rows=types.ProtoRows(serialized_rows=[wider(id=3, amount="1.5").SerializeToString()]),
+    )
+    error = refused(exceptions.InvalidArgument, lambda: appender.stream.send(request).result(timeout=30))
+    expect("more fields" in str(error), True)
+    appender.stream.close()
+    appender = Appender(write_client, "events", wider)
+    appender.send({"id": 3, "amount": "1.5"})
+    appender.stream.close()
+    found = rows_of(client, "SELECT id, name, amount FROM shop.events ORDER BY id")
+    expect(found, [(1, "a", None), (2, "b", None), (3, None, decimal.Decimal("1.5"))])
+
+
+def evolve_with_changes(client, write_client):
+    """The same with upserts and deletes, in a table whose queries merge what is pending."""
+    client.query(
+        """CREATE TABLE shop.people (id INT64 NOT NULL, name STRING, PRIMARY KEY (id) NOT ENFORCED)
+           CLUSTER BY id"""
+    ).result()
+    pseudo = [("_CHANGE_TYPE", FIELDS.TYPE_STRING), ("_CHANGE_SEQUENCE_NUMBER", FIELDS.TYPE_STRING)]
+    columns = [("id", FIELDS.TYPE_INT64), ("name", FIELDS.TYPE_STRING)]
+    upsert = {"_CHANGE_TYPE": "UPSERT"}
+    appender = Appender(write_client, "people", message_class([*columns, *pseudo]))
+    appender.send(
+        {"id": 1, "name": "a", **upsert, "_CHANGE_SEQUENCE_NUMBER": "1"},
+        {"id": 2, "name": "b", **upsert, "_CHANGE_SEQUENCE_NUMBER": "1"},
+    )
+    appender.stream.close()
+    client.query("ALTER TABLE shop.people ADD COLUMN age INT64, ALTER COLUMN name SET OPTIONS(description='n')").result()
+    wider = message_class([*columns, ("age", FIELDS.TYPE_INT64), *pseudo])
+    appender = Appender(write_client, "people", wider)
+    appender.send(
+        {"id": 1, "name": "a", "age": 40, **upsert, "_CHANGE_SEQUENCE_NUMBER": "2"},
+        {"id": 2, "_CHANGE_TYPE": "DELETE", "_CHANGE_SEQUENCE_NUMBER": "2"},
+        {"id": 3, "age": 3, **upsert, "_CHANGE_SEQUENCE_NUMBER": "2"},
+    )
+    appender.stream.close()
+    expect(rows_of(client, "SELECT id, name, age FROM shop.people ORDER BY id"), [(1, "a", 40), (3, None, 3)])
+    error = refused(exceptions.BadRequest, lambda: client.query("DELETE FROM shop.people WHERE id = 1").result())
+    expect("CDC" in str(error), True)
+    for table in ("events", "people"):
+        client.delete_table(f"shop.{table}")
+
+
 def later_columns(client):
     table = client.get_table("shop.items")
     table.schema = [*table.schema, bigquery.SchemaField("late", "JSON")]
@@ -168,7 +252,9 @@ def main(rest, write):
     transport = BigQueryWriteGrpcTransport(channel=grpc.insecure_channel(write))
     write_client = BigQueryWriteClient(transport=transport)
     make_table(client)
-    changes(client, write_client)
+    changes(client, write_client, rest)
+    evolve(client, write_client)
+    evolve_with_changes(client, write_client)
     other_errors(client, write_client)
     later_columns(client)
     print("ok")

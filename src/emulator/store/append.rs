@@ -49,7 +49,7 @@ pub(crate) struct Append {
     pub(crate) writer: Arc<Writer>,
     pub(crate) rows: Vec<Bytes>,
     /// Rows to be refused on order.
-    pub(crate) refuse: Option<RowErrors>,
+    pub(crate) refuse: Option<Box<RowErrors>>,
 }
 
 /// What became of a request.
@@ -151,7 +151,7 @@ impl Store {
         let mut lost = 0;
         for (place, bytes) in request.rows.iter().enumerate() {
             let row = self.check(&seen, &request.link, &mut mode, plan.read(bytes));
-            match row.and_then(|row| refused(request.refuse.as_ref(), &seen, place, row)) {
+            match row.and_then(|row| refused(request.refuse.as_deref(), &seen, place, row)) {
                 Ok(row) => {
                     let (row, values) = adapted(row, &seen, &table);
                     lost += values;
@@ -174,7 +174,7 @@ impl Store {
         let ordered = request.refuse.as_ref().and_then(|errors| errors.listed);
         Ok(Appended {
             row_errors,
-            listed: ordered.unwrap_or(self.script.profile().row_errors_listed),
+            listed: ordered.unwrap_or_else(|| self.script.profile().row_errors_listed),
             updated,
         })
     }

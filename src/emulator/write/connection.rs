@@ -49,7 +49,7 @@ struct Ordered {
     spoil: Option<Spoil>,
     /// Whether the storage sees the request all the same.
     is_applied: bool,
-    refuse: Option<RowErrors>,
+    refuse: Option<Box<RowErrors>>,
 }
 
 /// The values of the routing header, decoded.
@@ -215,7 +215,7 @@ impl Connection {
             Effect::Cut(cut) => spoiled(Spoil::Cut, cut.applied),
             Effect::Hang(hang) => spoiled(Spoil::Hang, hang.applied),
             Effect::RowErrors(errors) => Ordered {
-                refuse: Some(errors),
+                refuse: Some(Box::new(errors)),
                 ..Ordered::default()
             },
             Effect::Delay(delay) => {
