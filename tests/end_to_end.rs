@@ -392,7 +392,9 @@ async fn stops_when_told_although_the_target_is_gone() {
     world.fill(200).await;
     let mut process = world.start(None);
     world.equal().await;
-    let World { db, target, folder } = world;
+    let World {
+        db, target, folder, ..
+    } = world;
     target.shutdown().await.unwrap();
     db.run(&["UPDATE shop.customers SET score = 1"]).await;
     Clock::real().sleep(Duration::from_secs(1)).await;
