@@ -419,6 +419,28 @@ async fn a_snapshot_hands_over_to_run() {
     world.equal().await;
 }
 
+/// Names that need quotes or an annotation on every way, and a key that the server spells in two ways.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn names_of_any_script_and_keys_of_two_spellings_arrive() {
+    let schema = [
+        "CREATE DATABASE shop",
+        "CREATE TABLE shop.`größe 1-a` (`schlüssel & co` VARCHAR(9) PRIMARY KEY, `2nd` DOUBLE, `注文 #` JSON)",
+        "INSERT INTO shop.`größe 1-a` VALUES ('a', -0e0, '[1]'), ('b', 5e-324, '{\"x\": 1.5}'), ('c', 1, NULL)",
+    ];
+    let world = World::with(TestDb::start(Flavour::Mysql, &[]), &schema).await;
+    let _process = world.start(None);
+    world.equal().await;
+    let update = |to: &str| {
+        format!("UPDATE shop.`größe 1-a` SET `schlüssel & co` = '{to}' WHERE `schlüssel & co` = 'a'")
+    };
+    world
+        .db
+        .run(&[&update("A"), "DELETE FROM shop.`größe 1-a` WHERE `2nd` = 1"])
+        .await;
+    world.equal().await;
+    world.audit().await;
+}
+
 /// What must not start says why and what to do, and leaves everything as it was.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn refusals_name_the_cure() {
