@@ -385,6 +385,43 @@ async fn many_tables_share_connections() {
     assert!(process.ended().await.success());
 }
 
+/// What the local BigQuery is told to do to appends, each with its chance.
+const ROUGH: &str = r#"{ "faults": [
+    { "on": "append", "probability": 0.05, "seed": 1, "effect": { "cut": { "applied": true } } },
+    { "on": "append", "probability": 0.05, "seed": 2, "effect": { "status": { "code": "UNAVAILABLE", "applied": true } } },
+    { "on": "append", "probability": 0.10, "seed": 3, "effect": { "status": { "code": "RESOURCE_EXHAUSTED", "in_band": true } } },
+    { "on": "jobs", "probability": 0.20, "seed": 4, "effect": { "fail": { "reason": "backendError" } } }
+] }"#;
+
+/// Jobs that take their time, requests in any order, answers that are lost, quotas: every row arrives.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn arrives_through_faults_and_delays() {
+    let world = World::new(&[]).await;
+    let client = reqwest::Client::new();
+    let address = |path: &str| format!("{}/emulator/{path}", world.target.rest_url());
+    let slow = r#"{ "job_polls": 2, "shuffle": true, "columns_new_connection_ms": 1000 }"#;
+    for request in [
+        client.put(address("profile")).body(slow),
+        client.post(address("faults")).body(ROUGH),
+    ] {
+        request.send().await.unwrap().error_for_status().unwrap();
+    }
+    world.fill(1500).await;
+    let mut process = world.start(None);
+    world.load(0..30).await;
+    world.equal().await;
+    let told = client.get(address("faults")).send().await.unwrap();
+    let told: Value = told.json().await.unwrap();
+    let fired = told["faults"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|fault| fault["fired"].as_u64().unwrap());
+    assert!(fired.sum::<u64>() > 0, "{told}");
+    process.terminate();
+    assert!(process.ended().await.success());
+}
+
 /// SIGTERM ends it with exit code 0 within ten seconds, also when the target answers no more.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn stops_when_told_although_the_target_is_gone() {
