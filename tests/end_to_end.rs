@@ -164,8 +164,7 @@ impl World {
 
     /// No number of a stream row came with two contents.
     async fn audit(&self) {
-        let url = format!("{}/emulator/audit", self.target.rest_url());
-        let audit: Value = reqwest::get(url).await.unwrap().json().await.unwrap();
+        let audit = local::tell(&self.target, "GET", "audit", "").await;
         let counts = numbers(&audit, "numbers_with_two_contents");
         assert!(
             !counts.is_empty() && counts.iter().all(|count| *count == 0),
@@ -397,27 +396,16 @@ const ROUGH: &str = r#"{ "faults": [
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn arrives_through_faults_and_delays() {
     let world = World::new(&[]).await;
-    let client = reqwest::Client::new();
-    let address = |path: &str| format!("{}/emulator/{path}", world.target.rest_url());
     let slow = r#"{ "job_polls": 2, "shuffle": true, "columns_new_connection_ms": 1000 }"#;
-    for request in [
-        client.put(address("profile")).body(slow),
-        client.post(address("faults")).body(ROUGH),
-    ] {
-        request.send().await.unwrap().error_for_status().unwrap();
-    }
+    local::tell(&world.target, "PUT", "profile", slow).await;
+    local::tell(&world.target, "POST", "faults", ROUGH).await;
     world.fill(1500).await;
     let mut process = world.start(None);
     world.load(0..30).await;
     world.equal().await;
-    let told = client.get(address("faults")).send().await.unwrap();
-    let told: Value = told.json().await.unwrap();
-    let fired = told["faults"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|fault| fault["fired"].as_u64().unwrap());
-    assert!(fired.sum::<u64>() > 0, "{told}");
+    let told = local::tell(&world.target, "GET", "faults", "").await;
+    let struck = (0..3).any(|place: usize| told["faults"][place]["fired"] != 0);
+    assert!(struck, "{told}");
     process.terminate();
     assert!(process.ended().await.success());
 }

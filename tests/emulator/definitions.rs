@@ -397,6 +397,7 @@ async fn pages_of_rows_and_results() {
     );
 }
 
+/// Rules: partition-expiration.
 #[tokio::test]
 async fn days_go_away_when_their_time_is_over() {
     let emulator = Emulator::start().await;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use replicator::clock::Clock;
 use replicator::emulator::{self, Options, Running};
+use serde_json::Value;
 
 /// A local BigQuery on free ports, in memory, that lives by a clock.
 pub async fn bigquery(audit: bool, clock: Clock) -> Running {
@@ -15,6 +16,15 @@ pub async fn bigquery(audit: bool, clock: Clock) -> Running {
         ..Options::local(clock)
     };
     emulator::serve(options).await.expect("it starts")
+}
+
+/// One call of what is below `/emulator`, which must succeed.
+pub async fn tell(target: &Running, method: &str, path: &str, body: &str) -> Value {
+    let method = method.parse().expect("a method");
+    let url = format!("{}/emulator/{path}", target.rest_url());
+    let request = reqwest::Client::new().request(method, url).body(body.to_owned());
+    let answer = request.send().await.and_then(reqwest::Response::error_for_status);
+    answer.expect("it is done").json().await.expect("JSON")
 }
 
 /// A process of the program, killed when dropped.

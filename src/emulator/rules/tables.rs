@@ -9,6 +9,7 @@ const CLUSTER: &str = "https://docs.cloud.google.com/bigquery/docs/clustered-tab
 const DDL: &str =
     "https://docs.cloud.google.com/bigquery/docs/reference/standard-sql/data-definition-language";
 const PART: &str = "https://docs.cloud.google.com/bigquery/docs/querying-partitioned-tables";
+const PARTEXP: &str = "https://docs.cloud.google.com/bigquery/docs/managing-partitioned-tables";
 const QUOTA: &str = "https://docs.cloud.google.com/bigquery/quotas";
 const SCHEMAS: &str = "https://docs.cloud.google.com/bigquery/docs/schemas";
 const TABLES: &str = "https://docs.cloud.google.com/bigquery/docs/reference/rest/v2/tables";
@@ -170,5 +171,11 @@ pub(super) const RULES: &[Rule] = &[
         "A table with `require_partition_filter` is read with a condition on its partitioning column only.",
         Documented,
         PART,
+    ),
+    rule(
+        "partition-expiration",
+        "Days of a table partitioned by day go away when their time, counted from their beginning in UTC, is over.",
+        Documented,
+        PARTEXP,
     ),
 ];

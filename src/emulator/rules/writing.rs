@@ -150,6 +150,12 @@ pub(super) const RULES: &[Rule] = &[
         SCHEMAS,
     ),
     rule(
+        "column-annotation",
+        "The annotation `column_name` of a field names its column, above the field’s own name.",
+        Documented,
+        SCHEMAS,
+    ),
+    rule(
         "missing-required",
         "A REQUIRED column without a value is an error of its row.",
         Documented,

@@ -99,6 +99,7 @@ fn descriptor() -> DescriptorProto {
     }
 }
 
+/// Rules: column-annotation.
 #[test]
 fn an_annotation_names_the_column_and_an_enum_gives_its_name() {
     let mut annotated = declared("col_x", 1, Type::Int64);
