@@ -4,7 +4,7 @@ use replicator::clock::Clock;
 use replicator::emulator::{Options, Profile};
 use serde_json::{Value, json};
 
-use crate::client::Emulator;
+use crate::client::{Emulator, Row, Schema};
 
 async fn query(emulator: &Emulator, sql: &str, request: &str) -> Value {
     let body = json!({ "query": sql, "useLegacySql": false, "requestId": request });
@@ -91,5 +91,37 @@ async fn a_request_that_is_sent_again_finds_its_job() {
     assert_eq!(
         (status, &answer["error"]["errors"][0]["reason"]),
         (409, &json!("duplicate"))
+    );
+}
+
+/// Rules: bytes-billed.
+#[tokio::test]
+async fn a_query_bills_no_more_than_it_may() {
+    let emulator = Emulator::start().await;
+    emulator
+        .run(&[
+            "CREATE SCHEMA d",
+            "CREATE TABLE d.t (id INT64, name STRING, PRIMARY KEY (id) NOT ENFORCED)",
+        ])
+        .await;
+    let mut connection = emulator.connect("t").await;
+    let rows = vec![Row::upsert(1, "a", "1")];
+    connection
+        .append("t", &Schema::changes(), rows)
+        .await
+        .expect("the row");
+    let ask = async |most: &str| {
+        let body =
+            json!({ "query": "SELECT id FROM d.t", "useLegacySql": false, "maximumBytesBilled": most });
+        emulator.call("POST", "/queries", Some(body)).await
+    };
+    let (status, answer) = ask("1").await;
+    assert_eq!(status, 400, "{answer}");
+    assert_eq!(answer["error"]["errors"][0]["reason"], "bytesBilledLimitExceeded");
+    let (status, answer) = ask("104857600").await;
+    assert_eq!(
+        (status, answer["rows"][0]["f"][0]["v"].as_str()),
+        (200, Some("1")),
+        "{answer}"
     );
 }

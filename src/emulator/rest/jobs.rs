@@ -164,7 +164,11 @@ pub(super) async fn query(State(engine): State<Engine>, Path(project): Path<Stri
     let new = NewJob {
         id: fresh_id(),
         location: location.unwrap_or_else(|| LOCATION.to_owned()),
-        configuration: json!({ "jobType": "QUERY", "query": { "query": request.sql, "useLegacySql": false } }),
+        configuration: json!({ "jobType": "QUERY", "query": {
+            "query": request.sql,
+            "useLegacySql": false,
+            "maximumBytesBilled": asked.get("maximumBytesBilled"),
+        } }),
         is_dry,
         request,
     };

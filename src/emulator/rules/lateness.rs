@@ -68,6 +68,12 @@ pub(super) const RULES: &[Rule] = &[
         QUERY,
     ),
     rule(
+        "bytes-billed",
+        "A query that would bill more than its `maximumBytesBilled` fails with bytesBilledLimitExceeded.",
+        Documented,
+        QUERY,
+    ),
+    rule(
         "numeric-range",
         "NUMERIC has 29 digits before the point; a larger number is an error of its row.",
         Documented,

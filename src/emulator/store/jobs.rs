@@ -75,6 +75,27 @@ pub(crate) struct NewJob {
     pub(crate) request: QueryRequest,
 }
 
+impl Job {
+    /// Refuses a query that would bill more than it was allowed to.
+    fn check_bill(&self) -> ApiResult<()> {
+        let allowed = self.configuration.pointer("/query/maximumBytesBilled");
+        let allowed = allowed.and_then(Value::as_str).and_then(|text| text.parse().ok());
+        match allowed {
+            Some(allowed) if self.bytes > allowed => {
+                let text = format!(
+                    "Query exceeded limit for bytes billed: {allowed}. {} or higher required.",
+                    self.bytes
+                );
+                Err(ApiError::of_job(
+                    "bytesBilledLimitExceeded".to_owned(),
+                    Some(text),
+                ))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 impl Store {
     /// Runs a query to its end and keeps what came of it, unless it is a dry run. A statement that fails makes a
     /// job that failed.
@@ -173,6 +194,7 @@ impl Store {
                     for table in &select.merges {
                         job.bytes += self.note_merge(table)?;
                     }
+                    job.check_bill()?;
                     job.rows = self.atomically(|store| store.select(&select, job))?;
                 }
             }
