@@ -6,7 +6,7 @@ FEATURES := --features failpoints
 CACHE := $(or $(REPLICATOR_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/replicator)
 DENY_VERSION := 0.20.2
 
-.PHONY: test fmt lint docs deny servers unit peers build bench demo
+.PHONY: test test-live fmt lint docs deny servers unit peers build bench demo
 
 test: fmt lint docs deny servers unit peers
 
@@ -39,6 +39,16 @@ unit:
 # The sink against a server that others wrote. A workspace of its own: its dependencies are many.
 peers:
 	cd tests/peers-rs && $(CARGO) test
+
+# The beliefs about BigQuery on Google's service, in an existing data set; see docs/unproven.md.
+test-live: export REPLICATOR_LIVE_PROJECT := $(PROJECT)
+test-live: export REPLICATOR_LIVE_DATASET := $(DATASET)
+test-live: export REPLICATOR_LIVE_LOCATION := $(LOCATION)
+test-live: export REPLICATOR_LIVE_MAX_BYTES := $(MAX_BYTES)
+test-live:
+	@test -n "$(PROJECT)" && test -n "$(DATASET)" || \
+	  { echo "say make test-live PROJECT=… DATASET=… [LOCATION=…] [MAX_BYTES=…]"; exit 2; }
+	$(CARGO) test --test conformance bigquery_is_as_believed -- --exact --nocapture
 
 build:
 	$(CARGO) build --release

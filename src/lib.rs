@@ -8,7 +8,7 @@
 //! | vocabulary | [`event`], [`fault`], [`clock`], [`task`], [`failpoint`], [`config`], [`status`] | nothing above |
 //! | ends | [`source`], [`checkpoint`], [`sink`] | the vocabulary; never each other |
 //! | local target | [`emulator`] | the vocabulary; what the sink talks to where there is no Google |
-//! | middle | [`pipeline`], [`compare`] | the ends, and joins them |
+//! | middle | [`pipeline`], [`compare`], [`conformance`] | the ends, and joins them |
 //! | outside | [`telemetry`], [`control`], [`cli`] | all of it |
 //!
 //! Invariants that every module may lean on and must keep:
@@ -24,6 +24,7 @@ pub mod cli;
 pub mod clock;
 pub mod compare;
 pub mod config;
+pub mod conformance;
 pub mod control;
 pub mod emulator;
 pub mod event;

@@ -33,6 +33,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("sink", &["proto"]),
     ("emulator", &["proto"]),
     ("compare", &["source", "checkpoint", "sink", "emulator", "proto"]),
+    ("conformance", &["sink", "proto"]),
     ("pipeline", &["source", "checkpoint", "sink", "emulator"]),
     ("control", &["pipeline"]),
     (
@@ -44,6 +45,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "sink",
             "emulator",
             "compare",
+            "conformance",
             "pipeline",
             "control",
         ],

@@ -1,5 +1,6 @@
 //! `replicator check`: everything that must be so before a start, all at once, with the cure for each.
 
+use std::collections::BTreeSet;
 use std::io::{IsTerminal, Write};
 
 use clap::Args;
@@ -8,6 +9,7 @@ use super::start::{failed, findings, with_config};
 use super::{Failure, Global};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::conformance;
 use crate::fault::chain;
 use crate::sink::bigquery::BigQuery;
 use crate::sink::{Prepared, Sink};
@@ -15,20 +17,28 @@ use crate::source::Source;
 use crate::source::mysql::Mysql;
 use crate::source::mysql::preflight::{Finding, Severity};
 
-/// Checks source, target and permissions; changes nothing.
+/// Checks source, target and permissions; changes nothing unless asked to probe.
 ///
 /// Prints one line for each thing that was looked at, and what to do about those that are wrong.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Example:\n  replicator check --config shop.yaml")]
-pub(super) struct Arguments {}
+pub(super) struct Arguments {
+    /// Also write, update, delete and read a row in each target data set, in a table of its own that is removed.
+    #[arg(long)]
+    probe: bool,
+}
 
-pub(super) fn run(_: &Arguments, global: &Global) -> Result<(), Failure> {
-    with_config(global, |config| async move {
+pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<(), Failure> {
+    let is_probing = arguments.probe;
+    with_config(global, move |config| async move {
         let clock = Clock::real();
         let source = Mysql::new(config.source.clone(), clock.clone());
         let mut all = findings(&source, &config).await?;
         if !all.iter().any(|finding| finding.severity == Severity::Error) {
-            all.extend(target(&source, &config, clock).await?);
+            all.extend(target(&source, &config, clock.clone()).await?);
+            if is_probing {
+                all.extend(probe(&source, &config, clock).await?);
+            }
         }
         print(&all)?;
         let wrong = all
@@ -77,6 +87,31 @@ async fn target(source: &Mysql, config: &Config, clock: Clock) -> Result<Vec<Fin
             },
         };
         findings.push(finding);
+    }
+    Ok(findings)
+}
+
+/// The way of one row in each data set that tables go to.
+async fn probe(source: &Mysql, config: &Config, clock: Clock) -> Result<Vec<Finding>, Failure> {
+    let layouts = source.tables(&[]).await.map_err(|error| failed(&*error))?;
+    let datasets: BTreeSet<String> = layouts
+        .iter()
+        .map(|layout| config.target(&layout.table).0)
+        .collect();
+    let mut findings = Vec::new();
+    for dataset in datasets {
+        for step in conformance::probe(config, &dataset, clock.clone()).await {
+            let (severity, text, cure) = match step.failure {
+                None => (Severity::Ok, step.step.to_owned(), String::new()),
+                Some((text, cure)) => (Severity::Error, format!("cannot {}: {text}", step.step), cure),
+            };
+            findings.push(Finding {
+                severity,
+                subject: format!("probe of {dataset}"),
+                text,
+                cure,
+            });
+        }
     }
     Ok(findings)
 }

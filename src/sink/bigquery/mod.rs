@@ -5,7 +5,7 @@
 //! request to bytes), `delivery` (what is sent and how it ends), `append` (one connection) with `status`
 //! (what an answer means), `pool` with `load` (which connection), `watch` (how long that takes), `settle` with
 //! `letter` and `letters` (what becomes of rows that are refused), `tables` with `rest` and `query` (target
-//! tables), `auth` (tokens), `connect` (proxies), `meters`.
+//! tables), `auth` (tokens), `connect` (proxies), `meters`; `access` for who examines the service.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,6 +20,7 @@ use crate::event::{TableId, TableLayout};
 use crate::status::Status;
 use crate::task::{self, Task};
 
+mod access;
 mod append;
 mod auth;
 mod block;
@@ -50,6 +51,7 @@ mod waits;
 mod watch;
 mod wire;
 
+pub use access::{Access, Refused};
 pub use error::{Error, RowAt, Waited};
 
 use append::Link;
