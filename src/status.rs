@@ -94,6 +94,7 @@ struct Inner {
     safe_at: String,
     source_error: Option<String>,
     fatal: Option<String>,
+    standby: Option<String>,
 }
 
 /// A pipeline's state, shared.
@@ -277,6 +278,11 @@ impl Status {
         self.with(|inner| inner.source_error = Some(text.to_owned()));
     }
 
+    /// Another instance owns the pipeline, and this one waits; `None` once it need not.
+    pub fn standby(&self, holder: Option<String>) {
+        self.with(|inner| inner.standby = holder);
+    }
+
     /// The pipeline ended and a restart will not help.
     pub fn fatal(&self, text: &str) {
         self.with(|inner| inner.fatal = Some(text.to_owned()));
@@ -347,6 +353,9 @@ impl Status {
             None => Some(format!("{} has not started", part.name)),
             Some(silence) => Some(format!("{} has been silent for {} s", part.name, silence / 1000)),
         };
+        if let Some(holder) = self.with(|inner| inner.standby.clone()) {
+            return vec![format!("standing by: the pipeline is owned by {holder}")];
+        }
         let mut problems: Vec<String> = self.parts(clock).into_iter().filter_map(describe).collect();
         self.with(|inner| problems.extend(inner.fatal.clone()));
         problems
@@ -386,6 +395,11 @@ mod tests {
         status.reader.beat(&clock);
         status.fatal("position lost");
         assert_eq!(status.view(&clock).problems, ["position lost"]);
+        status.standby(Some("a".to_owned()));
+        assert_eq!(
+            status.view(&clock).problems,
+            ["standing by: the pipeline is owned by a"]
+        );
     }
 
     #[test]

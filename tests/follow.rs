@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mysql_async::prelude::Queryable;
-use replicator::checkpoint::FileStore;
+use replicator::checkpoint::{FileStore, Store};
 use replicator::clock::Clock;
 use replicator::event::TableId;
 use replicator::fault::chain;
@@ -59,7 +59,7 @@ impl Pipeline {
         let parts = Parts {
             source: Arc::new(Mysql::new(db.source(&["shop.orders"]), clock.clone())),
             sink: Arc::new(target.clone()),
-            store: Arc::new(FileStore::open(folder.path(), "test").unwrap()),
+            store: Store::File(Arc::new(FileStore::open(folder.path(), "test").unwrap())),
             status: Arc::clone(&status),
             clock,
         };

@@ -6,14 +6,17 @@
     reason = "a test reports what it did not expect by failing"
 )]
 
+#[path = "support/python.rs"]
+mod python;
+
 use std::collections::BTreeMap;
-use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use prost::Message as _;
 use prost_types::field_descriptor_proto::{Label, Type};
 use prost_types::{DescriptorProto, EnumDescriptorProto, FileDescriptorSet};
+use python::run;
 use replicator::clock::Clock;
 use replicator::emulator::{Options, serve};
 use replicator::proto::FILE_DESCRIPTOR_SET;
@@ -21,52 +24,6 @@ use serde::Deserialize;
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers")
-}
-
-/// Where downloads are kept.
-fn cache() -> PathBuf {
-    let named = |name: &str| std::env::var_os(name).map(PathBuf::from);
-    named("REPLICATOR_CACHE")
-        .or_else(|| Some(named("XDG_CACHE_HOME")?.join("replicator")))
-        .or_else(|| Some(named("HOME")?.join(".cache/replicator")))
-        .expect("a folder for downloads")
-}
-
-fn run(command: &mut Command) -> String {
-    let output = command.output().expect("it starts");
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command:?}\n{text}\n{errors}");
-    text
-}
-
-/// The environment's Python; made once for each list of requirements.
-fn python() -> PathBuf {
-    let requirements = folder().join("requirements.txt");
-    let wanted = fs::read_to_string(&requirements).expect("the requirements");
-    let home = cache().join("peers");
-    fs::create_dir_all(&home).expect("the folder");
-    let lock = File::create(home.join("lock")).expect("the lock's file");
-    lock.lock().expect("the lock");
-    let (environment, installed) = (home.join("venv"), home.join("installed.txt"));
-    let python = environment.join("bin/python");
-    if fs::read_to_string(&installed).ok().as_deref() != Some(wanted.as_str()) {
-        run(Command::new("python3")
-            .args(["-m", "venv", "--clear"])
-            .arg(&environment));
-        run(Command::new(&python)
-            .args([
-                "-m",
-                "pip",
-                "install",
-                "--quiet",
-                "--disable-pip-version-check",
-                "-r",
-            ])
-            .arg(&requirements));
-        fs::write(&installed, wanted).expect("the note of what is installed");
-    }
-    python
 }
 
 #[derive(Debug, PartialEq, Deserialize)]
@@ -175,7 +132,7 @@ const EXTENSION: (&str, &str, i32) = ("google.protobuf.FieldOptions", "column_na
 
 #[test]
 fn our_descriptors_are_a_part_of_googles() {
-    let text = run(Command::new(python()).arg(folder().join("descriptors.py")));
+    let text = run(Command::new(python::python("peers")).arg(folder().join("descriptors.py")));
     let google: Api = serde_json::from_str(&text).expect("the descriptors");
     let ours = Api::ours();
     let mut differences = Vec::new();
@@ -219,7 +176,7 @@ fn our_descriptors_are_a_part_of_googles() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn googles_python_clients_find_a_bigquery() {
-    let python = tokio::task::spawn_blocking(python)
+    let python = tokio::task::spawn_blocking(|| python::python("peers"))
         .await
         .expect("the environment");
     let emulator = serve(Options::local(Clock::turnable()));

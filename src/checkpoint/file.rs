@@ -1,14 +1,13 @@
 //! The file store: one JSON document in a directory, replaced by rename, synced before and after, and
-//! locked for as long as a process owns the pipeline. The format is text on purpose: an operator may
-//! have to read it at three in the morning.
+//! locked for as long as a process owns the pipeline.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-use super::{Checkpoint, VERSION};
+use super::form::{Document, Of};
+use super::{Checkpoint, CheckpointError};
 use crate::failpoint;
-use crate::fault::{Classify, Fault};
 
 /// An exclusively owned checkpoint file.
 #[derive(Debug)]
@@ -19,94 +18,30 @@ pub struct FileStore {
     _lock: File,
 }
 
-/// Why a checkpoint could not be read or written.
-#[derive(Debug, thiserror::Error)]
-pub enum CheckpointError {
-    /// Another process owns the pipeline.
-    #[error("checkpoint {path} is in use by another process")]
-    InUse {
-        /// The lock file.
-        path: PathBuf,
-    },
-    /// Written by a version that knows more than this one.
-    #[error("checkpoint {path} has version {found}; this replicator reads version {VERSION}")]
-    Version {
-        /// The checkpoint.
-        path: PathBuf,
-        /// Its version.
-        found: u64,
-    },
-    /// Belongs to another pipeline.
-    #[error("checkpoint {path} belongs to pipeline {found}")]
-    Pipeline {
-        /// The checkpoint.
-        path: PathBuf,
-        /// Whose it is.
-        found: String,
-    },
-    /// Not a checkpoint.
-    #[error("checkpoint {path} cannot be understood: {reason}")]
-    Malformed {
-        /// The checkpoint.
-        path: PathBuf,
-        /// Where and why.
-        reason: String,
-    },
-    /// The file system refused.
-    #[error("cannot {action} checkpoint {path}")]
-    Io {
-        /// What was tried.
-        action: &'static str,
-        /// The file or directory.
-        path: PathBuf,
-        /// The reason.
-        #[source]
-        source: std::io::Error,
-    },
-}
-
-impl Classify for CheckpointError {
-    fn fault(&self) -> Fault {
-        Fault::Fatal
-    }
-
-    fn hint(&self) -> Option<String> {
-        Some(match self {
-            CheckpointError::InUse { .. } => {
-                "stop the other replicator of this pipeline, or give this one a pipeline name or checkpoint directory of its own".to_owned()
-            }
-            CheckpointError::Version { .. } => "run the replicator version that wrote it, or a newer one".to_owned(),
-            CheckpointError::Pipeline { .. } => "give each pipeline a name of its own in the configuration".to_owned(),
-            CheckpointError::Malformed { path, .. } => format!(
-                "restore {} from a backup; without one, remove it together with the target tables and start over",
-                path.display()
-            ),
-            CheckpointError::Io { path, .. } => format!(
-                "make sure that {} exists, is writable for this user and has free space",
-                path.parent().unwrap_or(path).display()
-            ),
-        })
-    }
-}
-
 impl FileStore {
     /// Creates the directory if need be and takes the pipeline's lock.
     ///
     /// # Errors
     /// [`CheckpointError::InUse`] if another process holds it, or [`CheckpointError::Io`].
     pub fn open(directory: &Path, pipeline: &str) -> Result<FileStore, CheckpointError> {
-        std::fs::create_dir_all(directory).map_err(|source| io("create", directory, source))?;
+        std::fs::create_dir_all(directory)
+            .map_err(|source| CheckpointError::io("create", directory, source))?;
         let path = directory.join(format!("{pipeline}.lock"));
         let options = OpenOptions::new()
             .create(true)
             .truncate(false)
             .write(true)
             .open(&path);
-        let lock = options.map_err(|source| io("lock", &path, source))?;
+        let lock = options.map_err(|source| CheckpointError::io("lock", &path, source))?;
         match lock.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(CheckpointError::InUse { path }),
-            Err(TryLockError::Error(source)) => return Err(io("lock", &path, source)),
+            Err(TryLockError::WouldBlock) => {
+                return Err(CheckpointError::InUse {
+                    place: path.display().to_string(),
+                    holder: "another process".to_owned(),
+                });
+            }
+            Err(TryLockError::Error(source)) => return Err(CheckpointError::io("lock", &path, source)),
         }
         Ok(FileStore {
             directory: directory.to_owned(),
@@ -129,9 +64,10 @@ impl FileStore {
         let bytes = match std::fs::read(&path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(source) => return Err(io("read", &path, source)),
+            Err(source) => return Err(CheckpointError::io("read", &path, source)),
         };
-        parse(&path, &self.pipeline, &bytes).map(Some)
+        let place = path.display().to_string();
+        Ok(Document::from_text(self.of(&place), &bytes)?.checkpoint)
     }
 
     /// Replaces the checkpoint: when this returns, the new one survives a power cut; whenever it is cut
@@ -139,73 +75,106 @@ impl FileStore {
     ///
     /// # Errors
     /// [`CheckpointError::Io`].
-    pub fn save(&self, checkpoint: &Checkpoint) -> Result<(), CheckpointError> {
+    pub fn save(&self, checkpoint: Checkpoint) -> Result<(), CheckpointError> {
         let (path, temporary) = (
             self.path(),
             self.directory.join(format!("{}.json.new", self.pipeline)),
         );
-        let text = serde_json::to_vec_pretty(checkpoint).map_err(|error| CheckpointError::Malformed {
-            path: path.clone(),
-            reason: error.to_string(),
-        })?;
+        let document = Document {
+            checkpoint: Some(checkpoint),
+            lease: None,
+        };
+        let text = document.to_text(self.of(&path.display().to_string()))?;
         failpoint::hit(failpoint::CHECKPOINT_BEFORE_WRITE);
         let write = || {
             let mut file = File::create(&temporary)?;
             file.write_all(&text)?;
             file.sync_all()
         };
-        write().map_err(|source| io("write", &temporary, source))?;
+        write().map_err(|source| CheckpointError::io("write", &temporary, source))?;
         failpoint::hit(failpoint::CHECKPOINT_BEFORE_RENAME);
-        std::fs::rename(&temporary, &path).map_err(|source| io("replace", &path, source))?;
+        std::fs::rename(&temporary, &path).map_err(|source| CheckpointError::io("replace", &path, source))?;
         // The rename itself is durable once the directory is.
         File::open(&self.directory)
             .and_then(|directory| directory.sync_all())
-            .map_err(|source| io("sync", &self.directory, source))
+            .map_err(|source| CheckpointError::io("sync", &self.directory, source))
     }
-}
 
-fn parse(path: &Path, pipeline: &str, bytes: &[u8]) -> Result<Checkpoint, CheckpointError> {
-    let malformed = |reason: String| CheckpointError::Malformed {
-        path: path.to_owned(),
-        reason,
-    };
-    // The version first: a newer form need not fit this version's fields.
-    let value: serde_json::Value =
-        serde_json::from_slice(bytes).map_err(|error| malformed(error.to_string()))?;
-    match value.get("version").and_then(serde_json::Value::as_u64) {
-        Some(found) if found == u64::from(VERSION) => {}
-        Some(found) => {
-            return Err(CheckpointError::Version {
-                path: path.to_owned(),
-                found,
-            });
+    fn of<'a>(&'a self, place: &'a str) -> Of<'a> {
+        Of {
+            place,
+            pipeline: &self.pipeline,
         }
-        None => return Err(malformed("it has no version".to_owned())),
-    }
-    let checkpoint: Checkpoint =
-        serde_json::from_value(value).map_err(|error| malformed(error.to_string()))?;
-    if checkpoint.pipeline != pipeline {
-        return Err(CheckpointError::Pipeline {
-            path: path.to_owned(),
-            found: checkpoint.pipeline,
-        });
-    }
-    Ok(checkpoint)
-}
-
-fn io(action: &'static str, path: &Path, source: std::io::Error) -> CheckpointError {
-    CheckpointError::Io {
-        action,
-        path: path.to_owned(),
-        source,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checkpoint::{Phase, SnapshotState, TableState};
-    use crate::event::{BinlogCoord, Chunk, Epoch, LastEvent, LogPosition, TableId, TableLayout, TxnStart};
+    use crate::checkpoint::{Lease, Phase, SnapshotState, TableState, VERSION};
+    use crate::event::{
+        BinlogCoord, Bound, Chunk, Column, ColumnName, ColumnType, Epoch, LastEvent, LogPosition, TableId,
+        TableLayout, TxnStart,
+    };
+
+    /// A column of each form that a checkpoint knows.
+    fn columns() -> Vec<Column> {
+        let column = |name: &str, kind, declared: &str, key| Column {
+            name: ColumnName::new(name),
+            kind,
+            declared: declared.to_owned(),
+            nullable: key.is_none(),
+            key,
+        };
+        vec![
+            column("id", ColumnType::Int64, "int", Some(0)),
+            column("code", ColumnType::Text, "varchar(9) charset latin1", Some(1)),
+            column("at", ColumnType::DateTime, "datetime(6)", None),
+        ]
+    }
+
+    /// Each release adds what it writes here, and none is ever changed: all must load.
+    const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/checkpoints");
+
+    #[test]
+    fn what_this_version_writes_is_kept_as_a_fixture() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = FileStore::open(folder.path(), "shop").unwrap();
+        store.save(sample()).unwrap();
+        let kept = std::fs::read_to_string(format!("{FIXTURES}/v{VERSION}.json")).unwrap();
+        let written = std::fs::read_to_string(store.path()).unwrap();
+        assert_eq!(written, kept.trim_end(), "a changed form needs a new version");
+    }
+
+    #[test]
+    fn every_checkpoint_that_was_ever_written_loads() {
+        let mut loaded = 0;
+        for entry in std::fs::read_dir(FIXTURES).unwrap() {
+            let folder = tempfile::tempdir().unwrap();
+            let store = FileStore::open(folder.path(), "shop").unwrap();
+            std::fs::copy(entry.unwrap().path(), store.path()).unwrap();
+            assert_eq!(store.load().unwrap(), Some(sample()));
+            loaded += 1;
+        }
+        assert!(loaded > 0);
+    }
+
+    #[test]
+    fn a_copy_from_a_bucket_loads() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = FileStore::open(folder.path(), "shop").unwrap();
+        let place = store.path().display().to_string();
+        let document = Document {
+            checkpoint: Some(sample()),
+            lease: Some(Lease {
+                owner: "somebody".to_owned(),
+                counter: 7,
+                taken: 1,
+            }),
+        };
+        std::fs::write(store.path(), document.to_text(store.of(&place)).unwrap()).unwrap();
+        assert_eq!(store.load().unwrap(), Some(sample()));
+    }
 
     fn sample() -> Checkpoint {
         let next = TxnStart {
@@ -224,13 +193,15 @@ mod tests {
             }),
         };
         let mut checkpoint = Checkpoint::new("shop", position);
-        let mut snapshot = SnapshotState::new(next, None);
-        snapshot.planned(Chunk {
-            lower: None,
-            upper: None,
-        });
+        let mut snapshot = SnapshotState::new(next, checkpoint.position.gtids.clone());
+        let bound = |text: &str| Some(Bound(vec![text.to_owned(), "'x'".to_owned()]));
+        for (lower, upper) in [(None, bound("1")), (bound("1"), bound("22"))] {
+            snapshot.planned(Chunk { lower, upper });
+        }
+        snapshot.acknowledged(&snapshot.open[0].clone(), 50_000);
         for (name, phase) in [
             ("a.b", Phase::Streaming),
+            ("b", Phase::Opening),
             ("c", Phase::Snapshot(snapshot)),
             (
                 "d",
@@ -242,7 +213,7 @@ mod tests {
         ] {
             let layout = TableLayout {
                 table: TableId::new("shop", name),
-                columns: vec![],
+                columns: columns(),
             };
             checkpoint.tables.insert(
                 layout.table.clone(),
@@ -261,7 +232,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = FileStore::open(folder.path(), "shop").unwrap();
         assert_eq!(store.load().unwrap(), None);
-        store.save(&sample()).unwrap();
+        store.save(sample()).unwrap();
         assert_eq!(store.load().unwrap(), Some(sample()));
     }
 
@@ -294,7 +265,7 @@ mod tests {
         let store = FileStore::open(folder.path(), "shop").unwrap();
         let mut other = sample();
         other.pipeline = "toys".to_owned();
-        store.save(&other).unwrap();
+        store.save(other).unwrap();
         assert!(matches!(
             store.load().unwrap_err(),
             CheckpointError::Pipeline { .. }

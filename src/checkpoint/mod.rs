@@ -7,9 +7,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::{Bound, Chunk, Epoch, GtidSet, LogPosition, TableId, TableLayout, TxnStart};
 
+mod bucket;
+mod error;
 mod file;
+mod form;
+mod store;
 
-pub use file::{CheckpointError, FileStore};
+pub use bucket::{ABANDONED, Bucket, BucketStore, Standby};
+pub use error::CheckpointError;
+pub use file::FileStore;
+pub use form::Lease;
+pub use store::{Opening, Store};
 
 /// The form that this version writes and the only one it reads.
 pub const VERSION: u32 = 1;

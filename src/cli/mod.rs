@@ -17,6 +17,7 @@ mod run;
 mod schema;
 pub mod signals;
 mod snapshot;
+mod standby;
 mod start;
 
 pub use failure::Failure;

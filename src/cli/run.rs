@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::start::{Ready, with_config};
+use super::start::{Waiting, start, with_config};
 use super::{Failure, Global};
 
 /// Copies tables that are not copied yet and follows the binlog, until stopped.
@@ -11,10 +11,12 @@ use super::{Failure, Global};
 /// SIGTERM writes what is acknowledged to the checkpoint and ends with exit code 0.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Example:\n  replicator run --config shop.yaml")]
-pub(super) struct Arguments {}
+pub(super) struct Arguments {
+    #[command(flatten)]
+    waiting: Waiting,
+}
 
-pub(super) fn run(_: &Arguments, global: &Global) -> Result<(), Failure> {
-    with_config(global, |config| async {
-        Ready::new(config).await?.run(false).await
-    })
+pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<(), Failure> {
+    let waiting = arguments.waiting;
+    with_config(global, |config| start(config, waiting, false, |_| {}))
 }

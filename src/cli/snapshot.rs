@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use clap::Args;
 use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressStyle};
 use tokio::sync::Mutex;
 
-use super::start::{Ready, with_config};
+use super::start::{Waiting, start, with_config};
 use super::{Failure, Global};
 use crate::clock::Clock;
 use crate::status::{Status, TableProgress};
@@ -24,23 +24,31 @@ use crate::telemetry;
 #[command(
     after_long_help = "Example:\n  replicator snapshot --config shop.yaml && replicator run --config shop.yaml"
 )]
-pub(super) struct Arguments {}
+pub(super) struct Arguments {
+    #[command(flatten)]
+    waiting: Waiting,
+}
 
 /// How often the bars move.
 const REFRESH: Duration = Duration::from_millis(200);
 
-pub(super) fn run(_: &Arguments, global: &Global) -> Result<(), Failure> {
-    with_config(global, |config| async {
-        let ready = Ready::new(config).await?;
-        if !std::io::stderr().is_terminal() {
-            return ready.run(true).await;
+pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<(), Failure> {
+    let waiting = arguments.waiting;
+    with_config(global, |config| async move {
+        let drawing = OnceLock::new();
+        let end = start(config, waiting, true, |status| {
+            if std::io::stderr().is_terminal() {
+                let bars = Arc::new(Mutex::new(Bars::new(status, Clock::real())));
+                let task = task::spawn("progress", draw(Arc::clone(&bars)));
+                let _first = drawing.set((bars, task));
+            }
+        })
+        .await;
+        if let Some((bars, task)) = drawing.into_inner() {
+            drop(task);
+            // What came after the last drawing.
+            bars.lock().await.draw();
         }
-        let bars = Arc::new(Mutex::new(Bars::new(ready.status(), Clock::real())));
-        let drawing = task::spawn("progress", draw(Arc::clone(&bars)));
-        let end = ready.run(true).await;
-        drop(drawing);
-        // What came after the last drawing.
-        bars.lock().await.draw();
         end
     })
 }

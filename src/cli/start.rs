@@ -2,15 +2,18 @@
 //! judged before anything is written.
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use clap::Args;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
-use super::{Failure, Global, signals};
-use crate::checkpoint::FileStore;
+use super::signals::Signals;
+use super::{Failure, Global, signals, standby};
+use crate::checkpoint::{Opening, Store};
 use crate::clock::Clock;
 use crate::config::{Config, SnapshotMode};
 use crate::control::{self, About};
@@ -45,91 +48,162 @@ where
 }
 
 /// A pipeline whose parts are made and whose source is judged.
-#[derive(Debug)]
-pub(super) struct Ready {
+struct Ready {
     config: Config,
     parts: Parts,
+    health: Health,
+}
+
+/// What is told to the outside, and what the outside says.
+pub(super) struct Health {
+    pub(super) status: Arc<Status>,
+    pub(super) clock: Clock,
+    pub(super) stop: CancellationToken,
     metrics: PrometheusHandle,
-    stop: CancellationToken,
+    about: About,
+    addr: SocketAddr,
+    served: Option<(control::Running, Signals)>,
+}
+
+impl Health {
+    fn new(config: &Config) -> Result<Health, Failure> {
+        Ok(Health {
+            status: Arc::default(),
+            clock: Clock::real(),
+            stop: CancellationToken::new(),
+            // First of all: who describes its meters needs the recorder.
+            metrics: telemetry::start_metrics(&config.pipeline).map_err(Failure::usage)?,
+            about: About {
+                pipeline: config.pipeline.clone(),
+                version: env!("CARGO_PKG_VERSION"),
+                max_staleness_ms: u64::try_from(config.sink.max_staleness.as_millis()).unwrap_or(u64::MAX),
+            },
+            addr: config.http,
+            served: None,
+        })
+    }
+
+    /// Answers health checks and listens to signals from here on.
+    ///
+    /// # Errors
+    /// The address cannot be had, or the operating system refuses the handlers.
+    pub(super) async fn serve(&mut self) -> Result<(), Failure> {
+        if self.served.is_some() {
+            return Ok(());
+        }
+        let signals = signals::listen(self.stop.clone())?;
+        let options = control::Options {
+            addr: self.addr,
+            about: self.about.clone(),
+            status: Arc::clone(&self.status),
+            clock: self.clock.clone(),
+            metrics: self.metrics.clone(),
+        };
+        let served = control::serve(options, self.stop.clone())
+            .await
+            .map_err(|error| failed(&error))?;
+        self.served = Some((served, signals));
+        Ok(())
+    }
+
+    /// Ends what is served.
+    async fn end(self) -> Result<(), Failure> {
+        self.stop.cancel();
+        let Some((served, _signals)) = self.served else {
+            return Ok(());
+        };
+        // A client that keeps its connection open must not keep the process.
+        tokio::select! {
+            ended = served.ended() => ended.map_err(|error| failed(&error)),
+            () = self.clock.sleep(LINGERING) => Ok(()),
+        }
+    }
+}
+
+/// Whether to wait for another instance that owns the pipeline.
+#[derive(Debug, Clone, Copy, Args)]
+pub(super) struct Waiting {
+    /// End with an error if another instance owns the pipeline, and do not stand by until it is gone.
+    /// (With a checkpoint in a directory nobody stands by: a second instance always ends.)
+    #[arg(long)]
+    pub(super) no_wait: bool,
+}
+
+/// Makes a pipeline's parts and runs it.
+///
+/// # Errors
+/// What makes a start pointless, or what the pipeline failed with.
+pub(super) async fn start(
+    config: Config,
+    waiting: Waiting,
+    until_copied: bool,
+    shown: impl FnOnce(Arc<Status>),
+) -> Result<(), Failure> {
+    let mut health = Health::new(&config)?;
+    let opened = Store::open(&config.checkpoint, &config.pipeline, health.clock.clone()).await;
+    let store = match opened.map_err(|error| failed(&error))? {
+        Opening::Owned(store) => store,
+        Opening::Standby(standby) => match standby::wait(standby, waiting, &mut health).await? {
+            Some(store) => store,
+            None => return health.end().await,
+        },
+    };
+    shown(Arc::clone(&health.status));
+    let end = match Ready::new(config, store.clone(), health).await {
+        Ok(ready) => ready.run(until_copied).await,
+        Err(failure) => Err(failure),
+    };
+    store.release().await;
+    end
 }
 
 impl Ready {
-    /// Takes the checkpoint, then connects to the source and judges it.
+    /// Connects to the source and judges it.
     ///
     /// # Errors
     /// The first thing that makes a start pointless; for the source, all of them at once.
-    pub(super) async fn new(config: Config) -> Result<Ready, Failure> {
-        let clock = Clock::real();
-        // First of all: who describes its meters needs the recorder.
-        let metrics = telemetry::start_metrics(&config.pipeline).map_err(Failure::usage)?;
-        let store = FileStore::open(&config.checkpoint, &config.pipeline).map_err(|error| failed(&error))?;
+    async fn new(config: Config, store: Store, health: Health) -> Result<Ready, Failure> {
+        let clock = health.clock.clone();
         let source = Mysql::new(config.source.clone(), clock.clone());
-        let resumed = store.load().map_err(|error| failed(&error))?.is_some();
+        let resumed = store.load().await.map_err(|error| failed(&error))?.is_some();
         refuse(&findings(&source, &config).await?, resumed)?;
-        let status = Arc::new(Status::default());
+        let status = Arc::clone(&health.status);
         let sink = BigQuery::new(&config, clock.clone())
             .map_err(|error| failed(&error))?
             .reporting_to(Arc::clone(&status));
         let parts = Parts {
             source: Arc::new(source),
             sink: Arc::new(sink),
-            store: Arc::new(store),
+            store,
             status,
             clock,
         };
         Ok(Ready {
             config,
             parts,
-            metrics,
-            stop: CancellationToken::new(),
+            health,
         })
-    }
-
-    /// What the outside is told.
-    pub(super) fn status(&self) -> Arc<Status> {
-        Arc::clone(&self.parts.status)
     }
 
     /// Runs the pipeline with its health served, until a signal or, if asked, until all is copied.
     ///
     /// # Errors
     /// What the pipeline failed with.
-    pub(super) async fn run(self, until_copied: bool) -> Result<(), Failure> {
+    async fn run(self, until_copied: bool) -> Result<(), Failure> {
         let Ready {
             config,
             parts,
-            metrics,
-            stop,
+            mut health,
         } = self;
-        let _signals = signals::listen(stop.clone())?;
-        let options = control::Options {
-            addr: config.http,
-            about: About {
-                pipeline: config.pipeline.clone(),
-                version: env!("CARGO_PKG_VERSION"),
-                max_staleness_ms: u64::try_from(config.sink.max_staleness.as_millis()).unwrap_or(u64::MAX),
-            },
-            status: Arc::clone(&parts.status),
-            clock: parts.clock.clone(),
-            metrics,
-        };
-        let served = control::serve(options, stop.clone())
-            .await
-            .map_err(|error| failed(&error))?;
+        health.serve().await?;
         let plan = Plan {
             pipeline: config.pipeline.clone(),
             copy: until_copied || config.source.snapshot.mode == SnapshotMode::Initial,
             parallelism: config.source.snapshot.parallelism,
             until_copied,
         };
-        let clock = parts.clock.clone();
-        let end = pipeline::run(parts, plan, stop.clone()).await;
-        stop.cancel();
-        // A client that keeps its connection open must not keep the process.
-        tokio::select! {
-            ended = served.ended() => ended.map_err(|error| failed(&error))?,
-            () = clock.sleep(LINGERING) => {}
-        }
+        let end = pipeline::run(parts, plan, health.stop.clone()).await;
+        health.end().await?;
         end.map_err(|error| {
             tracing::error!(error = %crate::fault::chain(&error), "pipeline ended");
             failed(&error)

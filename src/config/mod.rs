@@ -35,10 +35,35 @@ pub struct Config {
     pub source: MysqlSource,
     /// Where rows go.
     pub sink: BigQuerySink,
-    /// Directory of the file checkpoint store.
-    pub checkpoint: PathBuf,
+    /// Where the checkpoint is kept.
+    pub checkpoint: CheckpointPlace,
     /// Where health and metrics are served.
     pub http: SocketAddr,
+}
+
+/// Where a checkpoint is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CheckpointPlace {
+    /// In a directory on a disk that outlives the process.
+    Directory(PathBuf),
+    /// In a bucket.
+    Bucket {
+        /// Whose.
+        kind: BucketKind,
+        /// The URL as configured: scheme, bucket, folder.
+        url: String,
+        /// The folder in the bucket, without slashes around it; empty for none.
+        folder: String,
+    },
+}
+
+/// Whose bucket it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BucketKind {
+    /// S3, or a server that speaks its protocol.
+    S3,
+    /// Google Cloud Storage.
+    Gcs,
 }
 
 /// A MySQL or MariaDB server and what is read from it.

@@ -1,3 +1,4 @@
+use std::path::PathBuf;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -111,7 +112,10 @@ fn a_whole_configuration() {
         config.target(&TableId::new("sales", "orders")),
         ("shop_sales".to_owned(), "orders".to_owned())
     );
-    assert_eq!(config.checkpoint, PathBuf::from("/var/lib/replicator"));
+    assert_eq!(
+        config.checkpoint,
+        CheckpointPlace::Directory(PathBuf::from("/var/lib/replicator"))
+    );
     assert_eq!(config.http.to_string(), "127.0.0.1:8080");
 }
 
@@ -321,7 +325,6 @@ fn errors_read_well() {
         ("/tables/shop.orders/hash", json!(["email"])),
         ("/schema_changes/add_column", json!("add")),
         ("/schema_changes/key_change", json!("new_version")),
-        ("/checkpoint", json!("s3://bucket/x")),
         ("/http", json!("8080")),
         ("/notify", json!([{ "webhook": "${SLACK_URL:-x}" }])),
     ] {

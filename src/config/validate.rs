@@ -11,7 +11,10 @@ use super::raw::{
     RawTable, RawTls, RawTlsMode,
 };
 use super::template::Template;
-use super::{Config, MysqlSource, Snapshot, SnapshotMode, TablePatterns, Tls, TlsMode, target, url};
+use super::{
+    BucketKind, CheckpointPlace, Config, MysqlSource, Snapshot, SnapshotMode, TablePatterns, Tls, TlsMode,
+    target, url,
+};
 
 /// What the rules need beside the values: how each was written, and where mistakes go.
 pub(super) struct Rules<'a> {
@@ -323,31 +326,44 @@ fn schema_changes(raw: &RawSchemaChanges, rules: &mut Rules<'_>) {
     }
 }
 
-fn checkpoint(raw: Option<String>, rules: &mut Rules<'_>) -> Option<PathBuf> {
+fn checkpoint(raw: Option<String>, rules: &mut Rules<'_>) -> Option<CheckpointPlace> {
     let (key, cure) = (
         "checkpoint",
-        "write file:// and an absolute directory, such as file:///var/lib/replicator",
+        "write file:// and an absolute directory, such as file:///var/lib/replicator, or s3:// or gs://, a bucket and a folder",
     );
     let text = rules.require(key, raw, cure)?;
-    for scheme in ["s3", "gs"] {
-        if text.starts_with(&format!("{scheme}://")) {
-            rules
-                .mistakes
-                .not_built(key, &format!("a checkpoint in {scheme}://"), cure);
-            return None;
-        }
+    if let Some(place) = checkpoint_place(&text) {
+        return Some(place);
     }
-    let directory = text.strip_prefix("file://").map(PathBuf::from);
-    match directory.filter(|path| path.is_absolute()) {
-        Some(path) => Some(path),
-        None => {
-            let shown = rules.quote(key, &text);
-            rules
-                .mistakes
-                .add(key, format!("{shown} is not an absolute directory"), cure);
-            None
+    let shown = rules.quote(key, &text);
+    let wrong = format!("{shown} is neither an absolute directory nor a bucket");
+    rules.mistakes.add(key, wrong, cure);
+    None
+}
+
+fn checkpoint_place(text: &str) -> Option<CheckpointPlace> {
+    let (scheme, rest) = text.split_once("://")?;
+    let kind = match scheme {
+        "file" => {
+            let directory = PathBuf::from(rest);
+            return directory
+                .is_absolute()
+                .then_some(CheckpointPlace::Directory(directory));
         }
-    }
+        "s3" => BucketKind::S3,
+        "gs" => BucketKind::Gcs,
+        _ => return None,
+    };
+    let (bucket, folder) = rest.split_once('/').unwrap_or((rest, ""));
+    let named = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let folder = folder.trim_end_matches('/');
+    let parts = || folder.split('/');
+    let whole = folder.is_empty() || parts().all(|part| !part.is_empty() && part.chars().all(named));
+    (!bucket.is_empty() && bucket.chars().all(named) && whole).then(|| CheckpointPlace::Bucket {
+        kind,
+        url: text.trim_end_matches('/').to_owned(),
+        folder: folder.to_owned(),
+    })
 }
 
 fn http(raw: Option<String>, rules: &mut Rules<'_>) -> Option<SocketAddr> {
@@ -362,6 +378,39 @@ fn http(raw: Option<String>, rules: &mut Rules<'_>) -> Option<SocketAddr> {
                 "write an IP address and a port, such as 127.0.0.1:8080",
             );
             None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checkpoint_is_in_a_directory_or_in_a_bucket() {
+        let bucket = |kind, url: &str, folder: &str| CheckpointPlace::Bucket {
+            kind,
+            url: url.to_owned(),
+            folder: folder.to_owned(),
+        };
+        for (text, place) in [
+            ("s3://b", bucket(BucketKind::S3, "s3://b", "")),
+            ("s3://b/", bucket(BucketKind::S3, "s3://b", "")),
+            ("gs://b.c/d/e/", bucket(BucketKind::Gcs, "gs://b.c/d/e", "d/e")),
+            ("file:///d", CheckpointPlace::Directory(PathBuf::from("/d"))),
+        ] {
+            assert_eq!(checkpoint_place(text), Some(place), "{text}");
+        }
+        for text in [
+            "s3://",
+            "s3:///x",
+            "s3://b//x",
+            "s3://b/x?y=z",
+            "file://d",
+            "d",
+            "az://b/x",
+        ] {
+            assert_eq!(checkpoint_place(text), None, "{text}");
         }
     }
 }

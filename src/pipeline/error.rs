@@ -19,6 +19,9 @@ pub enum PipelineError {
     /// Durable state could not be read or written.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// The last checkpoint could not be written in the time that a stop has.
+    #[error("the last checkpoint was not written in time")]
+    Unsaved,
     /// A part of the pipeline ended by a programming error.
     #[error(transparent)]
     Panicked(#[from] Panicked),
@@ -53,7 +56,8 @@ impl Classify for PipelineError {
             PipelineError::Source(error) => error.fault(),
             PipelineError::Sink(error) => error.fault(),
             PipelineError::Checkpoint(error) => error.fault(),
-            PipelineError::Panicked(_)
+            PipelineError::Unsaved
+            | PipelineError::Panicked(_)
             | PipelineError::Gone(_)
             | PipelineError::NotEmpty(_)
             | PipelineError::TargetGone(_)
@@ -67,6 +71,9 @@ impl Classify for PipelineError {
             PipelineError::Source(error) => error.hint(),
             PipelineError::Sink(error) => error.hint(),
             PipelineError::Checkpoint(error) => error.hint(),
+            PipelineError::Unsaved => Some(
+                "nothing is lost: what was acknowledged since the one before is sent again; see why the place of the checkpoint does not answer".to_owned(),
+            ),
             PipelineError::Panicked(_) | PipelineError::Gone(_) => {
                 Some("report this with the log; a restart goes on from the last checkpoint".to_owned())
             }

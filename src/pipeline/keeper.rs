@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::error::PipelineError;
 use super::frontier::{Frontier, UnitId};
 use super::routes::Routes;
-use crate::checkpoint::{Checkpoint, FileStore, Phase, SnapshotState, TableState};
+use crate::checkpoint::{Checkpoint, Phase, SnapshotState, Store, TableState};
 use crate::clock::Clock;
 use crate::event::{Break, Chunk, CommitPoint, Epoch, GtidSet, TableId, TxnStart};
 use crate::failpoint;
@@ -21,8 +21,6 @@ use crate::fault::Fault;
 use crate::sink::{BoxFuture, Durable, Pending, SinkError};
 use crate::status::Status;
 
-/// How long after a change the checkpoint is written at the latest.
-const SAVE_AFTER: Duration = Duration::from_secs(1);
 /// How long a stop waits for deliveries under way: acknowledged work is kept, the rest is sent again.
 const DRAIN: Duration = Duration::from_secs(4);
 
@@ -125,7 +123,7 @@ type Ended = (
 pub struct Keeper {
     checkpoint: Checkpoint,
     frontier: Frontier,
-    store: Arc<FileStore>,
+    store: Store,
     routes: Arc<Routes>,
     in_flight: Arc<InFlight>,
     status: Arc<Status>,
@@ -158,7 +156,7 @@ pub struct Shared {
 
 impl Keeper {
     /// A keeper of a loaded or new checkpoint.
-    pub fn new(checkpoint: Checkpoint, store: Arc<FileStore>, shared: &Shared) -> Keeper {
+    pub fn new(checkpoint: Checkpoint, store: Store, shared: &Shared) -> Keeper {
         Keeper {
             frontier: Frontier::new(checkpoint.position.clone()),
             checkpoint,
@@ -183,14 +181,17 @@ impl Keeper {
         stop: CancellationToken,
     ) -> Result<Checkpoint, PipelineError> {
         self.save().await?;
-        let mut due = self.clock.sleep(SAVE_AFTER);
+        let mut due = self.clock.sleep(self.store.pace());
+        let store = self.store.clone();
+        let mut lost = std::pin::pin!(store.lost());
         loop {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
+                error = &mut lost => return Err(error.into()),
                 // Before the others, which may never pause.
                 () = &mut due => {
-                    due = self.clock.sleep(SAVE_AFTER);
+                    due = self.clock.sleep(self.store.pace());
                     if self.changed {
                         self.save().await?;
                     }
@@ -207,7 +208,11 @@ impl Keeper {
             self.status.keeper.beat(&self.clock);
         }
         self.drain(messages).await?;
-        self.save().await?;
+        let over = self.clock.sleep(DRAIN);
+        tokio::select! {
+            saved = self.save() => saved?,
+            () = over => return Err(PipelineError::Unsaved),
+        }
         Ok(self.checkpoint)
     }
 
@@ -344,11 +349,7 @@ impl Keeper {
     /// Writes the state and answers who waits for it.
     async fn save(&mut self) -> Result<(), PipelineError> {
         self.checkpoint.position = self.frontier.position().clone();
-        let (store, checkpoint) = (Arc::clone(&self.store), self.checkpoint.clone());
-        let saved = crate::task::blocking("checkpoint", move || store.save(&checkpoint))
-            .join()
-            .await?;
-        saved?;
+        self.store.save(self.checkpoint.clone()).await?;
         self.changed = false;
         for reply in self.waiting.drain(..) {
             // Who asked may be gone; the state is durable all the same.

@@ -11,7 +11,7 @@ use super::follow::{Follow, OpenRequest, Opening};
 use super::keeper::{InFlight, Keeper, Message, Shared};
 use super::routes::Routes;
 use super::snapshot::{self, Copying};
-use crate::checkpoint::{Checkpoint, FileStore, Phase, TableState};
+use crate::checkpoint::{Checkpoint, Phase, Store, TableState};
 use crate::clock::Clock;
 use crate::event::{Epoch, LogPosition, TableId, TableLayout};
 use crate::failpoint;
@@ -31,7 +31,7 @@ pub struct Parts {
     /// Where to.
     pub sink: Arc<dyn Sink>,
     /// What outlives the process.
-    pub store: Arc<FileStore>,
+    pub store: Store,
     /// What the outside is told.
     pub status: Arc<Status>,
     /// Time.
@@ -82,7 +82,7 @@ struct Begun {
 }
 
 async fn begin(parts: &Parts, plan: &Plan) -> Result<Begun, PipelineError> {
-    let loaded = parts.store.load()?;
+    let loaded = parts.store.load().await?;
     let mut known = loaded
         .as_ref()
         .map(|checkpoint| checkpoint.tables.clone())
@@ -249,7 +249,7 @@ impl Running {
         let (messages, inbox) = mpsc::channel(MESSAGES);
         let (opens, requests) = mpsc::channel(1);
         let (halt, halt_keeper) = (stop.child_token(), CancellationToken::new());
-        let keeper = Keeper::new(checkpoint, Arc::clone(&parts.store), &shared);
+        let keeper = Keeper::new(checkpoint, parts.store.clone(), &shared);
         let keeper = task::spawn("keeper", keeper.run(inbox, halt_keeper.clone()));
         let ends = (Arc::clone(&parts.source), Arc::clone(&parts.sink));
         let position = opened.position;

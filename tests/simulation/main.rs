@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use database::{Database, table};
-use replicator::checkpoint::FileStore;
+use replicator::checkpoint::{FileStore, Store};
 use replicator::clock::Clock;
 use replicator::pipeline::{Parts, Plan, run};
 use replicator::sink::memory::{Memory, Script};
@@ -60,7 +60,7 @@ impl World {
         let store = loop {
             // A crashed predecessor's last write may still hold the lock for a moment.
             match FileStore::open(self.folder.path(), "sim") {
-                Ok(store) => break Arc::new(store),
+                Ok(store) => break Store::File(Arc::new(store)),
                 Err(_) => tokio::task::yield_now().await,
             }
         };

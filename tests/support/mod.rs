@@ -7,6 +7,8 @@
 )]
 
 pub mod local;
+pub mod python;
+pub mod s3;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

@@ -47,7 +47,7 @@ fn config(rest: &str, write: &str) -> Config {
             rest: rest.to_owned(),
             write: write.to_owned(),
         },
-        checkpoint: "checkpoint".into(),
+        checkpoint: crate::config::CheckpointPlace::Directory("checkpoint".into()),
         http: "127.0.0.1:0".parse().unwrap(),
     }
 }

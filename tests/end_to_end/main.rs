@@ -10,262 +10,18 @@
     reason = "a test"
 )]
 
+#[path = "../support/mod.rs"]
 mod support;
+mod world;
 
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use mysql_async::prelude::Queryable;
 use replicator::clock::Clock;
-use replicator::compare::{Columns, Comparison, TargetTable, compare};
-use replicator::emulator::Running;
-use replicator::event::TableLayout;
-use replicator::source::Source;
-use replicator::source::mysql::Mysql;
 use serde_json::Value;
-use support::local::{self, Process};
+use support::local;
+use support::s3::S3;
 use support::{Flavour, TestDb};
-
-const SCHEMA: &[&str] = &[
-    "CREATE DATABASE shop",
-    "CREATE TABLE shop.customers (id INT PRIMARY KEY, email VARCHAR(100) NOT NULL, score DOUBLE, since DATE)",
-    "CREATE TABLE shop.orders (
-        id BIGINT UNSIGNED PRIMARY KEY, customer INT NOT NULL, state ENUM('new','paid','sent') NOT NULL,
-        total DECIMAL(12,2) NOT NULL, details JSON, note TEXT CHARACTER SET latin1, raw VARBINARY(40),
-        made DATETIME(6) NOT NULL, seen TIMESTAMP(3) NULL, span TIME, flags BIT(5), tags SET('a','b','c'))",
-    "CREATE TABLE shop.items (orders BIGINT UNSIGNED, line CHAR(3), amount INT, PRIMARY KEY (orders, line))",
-];
-
-struct World {
-    db: TestDb,
-    /// The target's.
-    clock: Clock,
-    target: Running,
-    folder: tempfile::TempDir,
-}
-
-impl World {
-    async fn new(options: &[&str]) -> World {
-        World::with(TestDb::start(Flavour::Mysql, options), SCHEMA).await
-    }
-
-    async fn with(db: TestDb, schema: &[&str]) -> World {
-        db.run(schema).await;
-        let clock = Clock::turnable();
-        World {
-            db,
-            target: local::bigquery(true, clock.clone()).await,
-            clock,
-            folder: tempfile::tempdir().unwrap(),
-        }
-    }
-
-    fn config(&self) -> PathBuf {
-        let path = self.folder.path().join("config.yaml");
-        let text = format!(
-            "pipeline: shop\nsources:\n  - name: shop\n    mysql:\n      url: mysql://root@127.0.0.1:{}\n      \
-             tls: {{ mode: disabled }}\n      tables: ['shop.*']\n      snapshot: {{ parallelism: 2, chunk_rows: 500 }}\n\
-             sink:\n  bigquery:\n    project: test\n    auth: none\n    max_staleness: 1m\n    endpoints: {{ rest: '{}', write: '{}' }}\n\
-             checkpoint: file://{}\nhttp: 127.0.0.1:0\n",
-            self.db.port,
-            self.target.rest_url(),
-            self.target.write_url(),
-            self.folder.path().join("checkpoint").display(),
-        );
-        std::fs::write(&path, text).unwrap();
-        path
-    }
-
-    fn command(&self, command: &str) -> Command {
-        let mut program = Command::new(env!("CARGO_BIN_EXE_replicator"));
-        program.arg(command).arg("--config").arg(self.config());
-        program
-    }
-
-    fn start(&self, failpoint: Option<&str>) -> Process {
-        let mut program = self.command("run");
-        if let Some(name) = failpoint {
-            program.env("REPLICATOR_FAILPOINT", name);
-        }
-        Process::start(&mut program, &self.log_path())
-    }
-
-    fn log_path(&self) -> PathBuf {
-        self.folder.path().join("log")
-    }
-
-    /// The last things that the program said, for whoever reads a failure.
-    fn log(&self) -> String {
-        let log = std::fs::read(self.log_path()).unwrap_or_default();
-        String::from_utf8_lossy(&log[log.len().saturating_sub(8000)..]).into_owned()
-    }
-
-    /// Runs a command to its end: exit code and what it said on standard error.
-    fn output(&self, command: &str) -> (Option<i32>, String) {
-        let output = self.command(command).stdin(Stdio::null()).output().unwrap();
-        (
-            output.status.code(),
-            String::from_utf8_lossy(&output.stderr).into_owned(),
-        )
-    }
-
-    async fn layouts(&self) -> Vec<TableLayout> {
-        Mysql::new(self.db.source(&["shop.*"]), Clock::real())
-            .tables(&[])
-            .await
-            .unwrap()
-    }
-
-    async fn compare(&self) -> Result<Vec<Comparison>, String> {
-        let mut found = Vec::new();
-        let mut conn = self.db.connect().await;
-        for layout in self.layouts().await {
-            let target = TargetTable {
-                client: reqwest::Client::new(),
-                rest: self.target.rest_url(),
-                project: "test".to_owned(),
-                jobs_project: "test".to_owned(),
-                dataset: layout.table.schema().to_owned(),
-                table: layout.table.name().to_owned(),
-                bearer: None,
-            };
-            let one = compare(&mut conn, &target, &Columns::same_names(&layout)).await;
-            found.push(one.map_err(|error| replicator::fault::chain(&error))?);
-        }
-        Ok(found)
-    }
-
-    /// Waits until every table is equal; the source is at rest. Queries see what was applied, so the target's
-    /// clock is turned past `max_staleness` each time.
-    async fn equal(&self) {
-        let mut last = String::new();
-        for _ in 0..240 {
-            self.clock.advance(Duration::from_secs(61));
-            match self.compare().await {
-                Ok(found) if found.iter().all(Comparison::equal) => return self.audit().await,
-                Ok(found) => {
-                    last = found
-                        .iter()
-                        .map(ToString::to_string)
-                        .collect::<Vec<_>>()
-                        .join("\n")
-                }
-                Err(error) => last = error,
-            }
-            Clock::real().sleep(Duration::from_millis(250)).await;
-        }
-        panic!("never equal: {last}\n{}\n{}", self.checkpoint(), self.log());
-    }
-
-    fn checkpoint(&self) -> String {
-        std::fs::read_to_string(self.folder.path().join("checkpoint/shop.json")).unwrap_or_default()
-    }
-
-    /// No number of a stream row came with two contents.
-    async fn audit(&self) {
-        let audit = local::tell(&self.target, "GET", "audit", "").await;
-        let counts = numbers(&audit, "numbers_with_two_contents");
-        assert!(
-            !counts.is_empty() && counts.iter().all(|count| *count == 0),
-            "{audit}"
-        );
-    }
-
-    async fn fill(&self, rows: u32) {
-        let mut conn = self.db.connect().await;
-        for from in (0..rows).step_by(500) {
-            let ids: Vec<u32> = (from..(from + 500).min(rows)).collect();
-            let each = |make: &dyn Fn(&u32) -> String| ids.iter().map(make).collect::<Vec<_>>().join(",");
-            for statement in [
-                format!(
-                    "INSERT INTO shop.customers VALUES {}",
-                    each(&|id| format!("({id},'c{id}@x',{id}/7,'2020-01-02')"))
-                ),
-                format!(
-                    "INSERT INTO shop.orders VALUES {}",
-                    each(&|id| format!(
-                        "({id},{id},'new',{id}.25,'{{\"a\": [{id}, null, \"é\"]}}','ÿ{id}',X'00FF','2024-02-29 01:02:03.000004',\
-                         '2024-01-01 00:00:00.5','-12:34:56',{},'a,c')",
-                        id % 32
-                    ))
-                ),
-                format!(
-                    "INSERT INTO shop.items VALUES {}",
-                    each(&|id| format!("({id},'a',1),({id},'b',2)"))
-                ),
-            ] {
-                conn.query_drop(statement).await.unwrap();
-            }
-        }
-    }
-
-    /// Rounds of everything that can happen to rows.
-    async fn load(&self, rounds: std::ops::Range<u32>) {
-        let mut conn = self.db.connect().await;
-        for round in rounds {
-            let new = 1_000_000 + round;
-            for statement in [
-                "BEGIN".to_owned(),
-                format!(
-                    "INSERT INTO shop.orders (id, customer, state, total, made) VALUES ({new}, 1, 'paid', 1, NOW(6))"
-                ),
-                format!("INSERT INTO shop.items VALUES ({new}, 'a', 1), ({new}, 'b', {round})"),
-                "COMMIT".to_owned(),
-                format!(
-                    "UPDATE shop.orders SET state = 'sent', total = total + 1, seen = NOW(3) WHERE id % 53 = {} AND id < 1000000",
-                    round % 53
-                ),
-                format!("DELETE FROM shop.items WHERE orders = {round}"),
-                format!(
-                    "UPDATE shop.items SET line = 'z' WHERE orders = {} AND line = 'a'",
-                    round + 1000
-                ),
-                format!("UPDATE shop.customers SET id = id + 5000000 WHERE id = {round}"),
-                format!(
-                    "DELETE FROM shop.customers WHERE id % 61 = {} AND id < 1000000",
-                    round % 61
-                ),
-                "BEGIN".to_owned(),
-                format!("DELETE FROM shop.orders WHERE id = {}", round * 3),
-                format!(
-                    "INSERT INTO shop.orders (id, customer, state, total, made, details) VALUES ({}, 9, 'new', 2.5, NOW(6), '[1, 2.50, \"x\"]')",
-                    round * 3
-                ),
-                "COMMIT".to_owned(),
-            ] {
-                conn.query_drop(&statement)
-                    .await
-                    .unwrap_or_else(|error| panic!("{statement}: {error}"));
-            }
-        }
-    }
-
-    async fn kill_dump_threads(&self) {
-        let mut conn = self.db.connect().await;
-        let query = "SELECT CAST(id AS UNSIGNED) FROM information_schema.processlist WHERE command LIKE 'Binlog Dump%'";
-        let ids: Vec<u64> = conn.query(query).await.unwrap();
-        for id in ids {
-            // It may have gone by itself.
-            drop(conn.query_drop(format!("KILL {id}")).await);
-        }
-    }
-}
-
-/// Every number under a name, at any depth.
-fn numbers(value: &Value, name: &str) -> Vec<u64> {
-    match value {
-        Value::Object(fields) => fields
-            .iter()
-            .flat_map(|(key, value)| match value.as_u64() {
-                Some(number) if key == name => vec![number],
-                _ => numbers(value, name),
-            })
-            .collect(),
-        Value::Array(values) => values.iter().flat_map(|value| numbers(value, name)).collect(),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Vec::new(),
-    }
-}
+use world::World;
 
 /// Every failpoint in turn, on one pair of servers: the program dies there, is started again, goes on.
 #[cfg(feature = "failpoints")]
@@ -429,6 +185,42 @@ async fn stops_when_told_although_the_target_is_gone() {
         .expect("it ends within 10 s");
     assert_eq!(ended.code(), Some(0));
     drop(folder);
+}
+
+/// A checkpoint in a bucket: killed at random moments, taken over by an instance that stands by, and
+/// handed over at once by one that is told to stop.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_checkpoint_in_a_bucket_and_who_owns_it() {
+    let mut world = World::new(&[]).await;
+    world.bucket = Some(S3::start().await);
+    world.fill(600).await;
+    let mut first = world.start(None);
+    world.equal().await;
+    let (code, text) = world.output_of(&["run", "--no-wait"]);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("is in use by") && text.contains("hint"), "{text}");
+    // It stands by; the first dies in the middle of a load, and the second goes on where it was.
+    let mut second = world.start(None);
+    world.logged("standing by").await;
+    world.load(0..10).await;
+    first.kill();
+    world.load(10..20).await;
+    world.logged("shows no life: taking over").await;
+    world.equal().await;
+    // Told to stop, it gives the pipeline up: the third waits for nobody.
+    second.terminate();
+    assert!(second.ended().await.success());
+    world.load(20..30).await;
+    let mut third = world.start(None);
+    world.equal().await;
+    let bucket = world.bucket.as_ref().unwrap();
+    let mut held: Value = serde_json::from_slice(&bucket.read("replicator/shop.json").await).unwrap();
+    assert!(held["lease"]["counter"].as_u64().unwrap() > 1, "{held}");
+    // Its lease gone to a stranger, it ends and says so.
+    held["lease"]["owner"] = "somebody else".into();
+    bucket.write("replicator/shop.json", held.to_string()).await;
+    assert_eq!(third.ended().await.code(), Some(1));
+    world.logged("was taken over by somebody else").await;
 }
 
 /// `snapshot` copies and ends; `run` goes on from there.

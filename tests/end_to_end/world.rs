@@ -1,0 +1,283 @@
+//! A server, a local BigQuery and the program between them.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use crate::support::local::{self, Process};
+use crate::support::s3::{BUCKET, S3};
+use crate::support::{Flavour, TestDb};
+use mysql_async::prelude::Queryable;
+use replicator::clock::Clock;
+use replicator::compare::{Columns, Comparison, TargetTable, compare};
+use replicator::emulator::Running;
+use replicator::event::TableLayout;
+use replicator::source::Source;
+use replicator::source::mysql::Mysql;
+use serde_json::Value;
+
+pub(super) const SCHEMA: &[&str] = &[
+    "CREATE DATABASE shop",
+    "CREATE TABLE shop.customers (id INT PRIMARY KEY, email VARCHAR(100) NOT NULL, score DOUBLE, since DATE)",
+    "CREATE TABLE shop.orders (
+        id BIGINT UNSIGNED PRIMARY KEY, customer INT NOT NULL, state ENUM('new','paid','sent') NOT NULL,
+        total DECIMAL(12,2) NOT NULL, details JSON, note TEXT CHARACTER SET latin1, raw VARBINARY(40),
+        made DATETIME(6) NOT NULL, seen TIMESTAMP(3) NULL, span TIME, flags BIT(5), tags SET('a','b','c'))",
+    "CREATE TABLE shop.items (orders BIGINT UNSIGNED, line CHAR(3), amount INT, PRIMARY KEY (orders, line))",
+];
+
+pub(super) struct World {
+    pub(super) db: TestDb,
+    /// The target's.
+    pub(super) clock: Clock,
+    pub(super) target: Running,
+    pub(super) folder: tempfile::TempDir,
+    /// Where the checkpoint is, if not in the folder.
+    pub(super) bucket: Option<S3>,
+}
+
+impl World {
+    pub(super) async fn new(options: &[&str]) -> World {
+        World::with(TestDb::start(Flavour::Mysql, options), SCHEMA).await
+    }
+
+    pub(super) async fn with(db: TestDb, schema: &[&str]) -> World {
+        db.run(schema).await;
+        let clock = Clock::turnable();
+        World {
+            db,
+            target: local::bigquery(true, clock.clone()).await,
+            clock,
+            folder: tempfile::tempdir().unwrap(),
+            bucket: None,
+        }
+    }
+
+    pub(super) fn config(&self) -> PathBuf {
+        let path = self.folder.path().join("config.yaml");
+        let text = format!(
+            "pipeline: shop\nsources:\n  - name: shop\n    mysql:\n      url: mysql://root@127.0.0.1:{}\n      \
+             tls: {{ mode: disabled }}\n      tables: ['shop.*']\n      snapshot: {{ parallelism: 2, chunk_rows: 500 }}\n\
+             sink:\n  bigquery:\n    project: test\n    auth: none\n    max_staleness: 1m\n    endpoints: {{ rest: '{}', write: '{}' }}\n\
+             checkpoint: {}\nhttp: 127.0.0.1:0\n",
+            self.db.port,
+            self.target.rest_url(),
+            self.target.write_url(),
+            match &self.bucket {
+                Some(_) => format!("s3://{BUCKET}/replicator"),
+                None => format!("file://{}", self.folder.path().join("checkpoint").display()),
+            },
+        );
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    pub(super) fn command(&self, command: &str) -> Command {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_replicator"));
+        program.arg(command).arg("--config").arg(self.config());
+        if let Some(bucket) = &self.bucket {
+            program.envs(bucket.environment());
+        }
+        program
+    }
+
+    pub(super) fn start(&self, failpoint: Option<&str>) -> Process {
+        let mut program = self.command("run");
+        if let Some(name) = failpoint {
+            program.env("REPLICATOR_FAILPOINT", name);
+        }
+        Process::start(&mut program, &self.log_path())
+    }
+
+    pub(super) fn log_path(&self) -> PathBuf {
+        self.folder.path().join("log")
+    }
+
+    /// Waits until the program has said something.
+    pub(super) async fn logged(&self, text: &str) {
+        for _ in 0..240 {
+            if std::fs::read_to_string(self.log_path()).is_ok_and(|log| log.contains(text)) {
+                return;
+            }
+            Clock::real().sleep(Duration::from_millis(250)).await;
+        }
+        panic!("never said {text:?}:\n{}", self.log());
+    }
+
+    /// The last things that the program said, for whoever reads a failure.
+    pub(super) fn log(&self) -> String {
+        let log = std::fs::read(self.log_path()).unwrap_or_default();
+        String::from_utf8_lossy(&log[log.len().saturating_sub(8000)..]).into_owned()
+    }
+
+    /// Runs a command to its end: exit code and what it said on standard error.
+    pub(super) fn output(&self, command: &str) -> (Option<i32>, String) {
+        self.output_of(&[command])
+    }
+
+    pub(super) fn output_of(&self, arguments: &[&str]) -> (Option<i32>, String) {
+        let (command, more) = arguments.split_first().unwrap();
+        let mut program = self.command(command);
+        let output = program.args(more).stdin(Stdio::null()).output().unwrap();
+        (
+            output.status.code(),
+            String::from_utf8_lossy(&output.stderr).into_owned(),
+        )
+    }
+
+    pub(super) async fn layouts(&self) -> Vec<TableLayout> {
+        Mysql::new(self.db.source(&["shop.*"]), Clock::real())
+            .tables(&[])
+            .await
+            .unwrap()
+    }
+
+    pub(super) async fn compare(&self) -> Result<Vec<Comparison>, String> {
+        let mut found = Vec::new();
+        let mut conn = self.db.connect().await;
+        for layout in self.layouts().await {
+            let target = TargetTable {
+                client: reqwest::Client::new(),
+                rest: self.target.rest_url(),
+                project: "test".to_owned(),
+                jobs_project: "test".to_owned(),
+                dataset: layout.table.schema().to_owned(),
+                table: layout.table.name().to_owned(),
+                bearer: None,
+            };
+            let one = compare(&mut conn, &target, &Columns::same_names(&layout)).await;
+            found.push(one.map_err(|error| replicator::fault::chain(&error))?);
+        }
+        Ok(found)
+    }
+
+    /// Waits until every table is equal; the source is at rest. Queries see what was applied, so the target's
+    /// clock is turned past `max_staleness` each time.
+    pub(super) async fn equal(&self) {
+        let mut last = String::new();
+        for _ in 0..240 {
+            self.clock.advance(Duration::from_secs(61));
+            match self.compare().await {
+                Ok(found) if found.iter().all(Comparison::equal) => return self.audit().await,
+                Ok(found) => {
+                    last = found
+                        .iter()
+                        .map(ToString::to_string)
+                        .collect::<Vec<_>>()
+                        .join("\n")
+                }
+                Err(error) => last = error,
+            }
+            Clock::real().sleep(Duration::from_millis(250)).await;
+        }
+        panic!("never equal: {last}\n{}\n{}", self.checkpoint(), self.log());
+    }
+
+    pub(super) fn checkpoint(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("checkpoint/shop.json")).unwrap_or_default()
+    }
+
+    /// No number of a stream row came with two contents.
+    pub(super) async fn audit(&self) {
+        let audit = local::tell(&self.target, "GET", "audit", "").await;
+        let counts = numbers(&audit, "numbers_with_two_contents");
+        assert!(
+            !counts.is_empty() && counts.iter().all(|count| *count == 0),
+            "{audit}"
+        );
+    }
+
+    pub(super) async fn fill(&self, rows: u32) {
+        let mut conn = self.db.connect().await;
+        for from in (0..rows).step_by(500) {
+            let ids: Vec<u32> = (from..(from + 500).min(rows)).collect();
+            let each = |make: &dyn Fn(&u32) -> String| ids.iter().map(make).collect::<Vec<_>>().join(",");
+            for statement in [
+                format!(
+                    "INSERT INTO shop.customers VALUES {}",
+                    each(&|id| format!("({id},'c{id}@x',{id}/7,'2020-01-02')"))
+                ),
+                format!(
+                    "INSERT INTO shop.orders VALUES {}",
+                    each(&|id| format!(
+                        "({id},{id},'new',{id}.25,'{{\"a\": [{id}, null, \"é\"]}}','ÿ{id}',X'00FF','2024-02-29 01:02:03.000004',\
+                         '2024-01-01 00:00:00.5','-12:34:56',{},'a,c')",
+                        id % 32
+                    ))
+                ),
+                format!(
+                    "INSERT INTO shop.items VALUES {}",
+                    each(&|id| format!("({id},'a',1),({id},'b',2)"))
+                ),
+            ] {
+                conn.query_drop(statement).await.unwrap();
+            }
+        }
+    }
+
+    /// Rounds of everything that can happen to rows.
+    pub(super) async fn load(&self, rounds: std::ops::Range<u32>) {
+        let mut conn = self.db.connect().await;
+        for round in rounds {
+            let new = 1_000_000 + round;
+            for statement in [
+                "BEGIN".to_owned(),
+                format!(
+                    "INSERT INTO shop.orders (id, customer, state, total, made) VALUES ({new}, 1, 'paid', 1, NOW(6))"
+                ),
+                format!("INSERT INTO shop.items VALUES ({new}, 'a', 1), ({new}, 'b', {round})"),
+                "COMMIT".to_owned(),
+                format!(
+                    "UPDATE shop.orders SET state = 'sent', total = total + 1, seen = NOW(3) WHERE id % 53 = {} AND id < 1000000",
+                    round % 53
+                ),
+                format!("DELETE FROM shop.items WHERE orders = {round}"),
+                format!(
+                    "UPDATE shop.items SET line = 'z' WHERE orders = {} AND line = 'a'",
+                    round + 1000
+                ),
+                format!("UPDATE shop.customers SET id = id + 5000000 WHERE id = {round}"),
+                format!(
+                    "DELETE FROM shop.customers WHERE id % 61 = {} AND id < 1000000",
+                    round % 61
+                ),
+                "BEGIN".to_owned(),
+                format!("DELETE FROM shop.orders WHERE id = {}", round * 3),
+                format!(
+                    "INSERT INTO shop.orders (id, customer, state, total, made, details) VALUES ({}, 9, 'new', 2.5, NOW(6), '[1, 2.50, \"x\"]')",
+                    round * 3
+                ),
+                "COMMIT".to_owned(),
+            ] {
+                conn.query_drop(&statement)
+                    .await
+                    .unwrap_or_else(|error| panic!("{statement}: {error}"));
+            }
+        }
+    }
+
+    pub(super) async fn kill_dump_threads(&self) {
+        let mut conn = self.db.connect().await;
+        let query = "SELECT CAST(id AS UNSIGNED) FROM information_schema.processlist WHERE command LIKE 'Binlog Dump%'";
+        let ids: Vec<u64> = conn.query(query).await.unwrap();
+        for id in ids {
+            // It may have gone by itself.
+            drop(conn.query_drop(format!("KILL {id}")).await);
+        }
+    }
+}
+
+/// Every number under a name, at any depth.
+fn numbers(value: &Value, name: &str) -> Vec<u64> {
+    match value {
+        Value::Object(fields) => fields
+            .iter()
+            .flat_map(|(key, value)| match value.as_u64() {
+                Some(number) if key == name => vec![number],
+                _ => numbers(value, name),
+            })
+            .collect(),
+        Value::Array(values) => values.iter().flat_map(|value| numbers(value, name)).collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Vec::new(),
+    }
+}
