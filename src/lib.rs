@@ -8,6 +8,7 @@
 //! | vocabulary | [`event`], [`fault`], [`clock`], [`task`], [`failpoint`], [`config`], [`status`] | nothing above |
 //! | ends | [`source`], [`checkpoint`], [`sink`] | the vocabulary; never each other |
 //! | local target | [`emulator`] | the vocabulary; what the sink talks to where there is no Google |
+//! | reckoning | [`bill`] | nothing: what a month costs, from plain facts |
 //! | middle | [`pipeline`], [`compare`], [`conformance`] | the ends, and joins them |
 //! | outside | [`telemetry`], [`control`], [`cli`] | all of it |
 //!
@@ -19,6 +20,7 @@
 //! 4. Nothing is guessed: what cannot be decoded, named or ordered stops its table, or the process, loudly.
 //! 5. No queue grows without a bound in bytes; no log line holds a secret, nor a cell's value but the key of a refused row.
 
+pub mod bill;
 pub mod checkpoint;
 pub mod cli;
 pub mod clock;

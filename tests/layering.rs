@@ -28,6 +28,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("task", &[]),
     ("telemetry", &[]),
     ("proto", &[]),
+    ("bill", &[]),
     ("checkpoint", &[]),
     ("source", &[]),
     ("sink", &["proto"]),
@@ -40,6 +41,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
         "cli",
         &[
             "telemetry",
+            "bill",
             "source",
             "checkpoint",
             "sink",

@@ -119,7 +119,7 @@ mod tests {
 
     /// A column of each form that a checkpoint knows.
     fn columns() -> Vec<Column> {
-        let column = |name: &str, kind, declared: &str, key| Column {
+        let column = |name: &str, kind, declared: &str, key: Option<u16>| Column {
             name: ColumnName::new(name),
             kind,
             declared: declared.to_owned(),

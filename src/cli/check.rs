@@ -5,6 +5,7 @@ use std::io::{IsTerminal, Write};
 
 use clap::Args;
 
+use super::cost::{self, CostArguments};
 use super::start::{failed, findings, with_config};
 use super::{Failure, Global};
 use crate::clock::Clock;
@@ -21,22 +22,29 @@ use crate::source::mysql::preflight::{Finding, Severity};
 ///
 /// Prints one line for each thing that was looked at, and what to do about those that are wrong.
 #[derive(Debug, Args)]
-#[command(after_long_help = "Example:\n  replicator check --config shop.yaml")]
+#[command(after_long_help = "Example:
+  replicator check --config shop.yaml
+  \
+                           replicator check --config shop.yaml --cost")]
 pub(super) struct Arguments {
+    #[command(flatten)]
+    cost: CostArguments,
     /// Also write, update, delete and read a row in each target data set, in a table of its own that is removed.
     #[arg(long)]
     probe: bool,
 }
 
 pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<(), Failure> {
-    let is_probing = arguments.probe;
-    with_config(global, move |config| async move {
+    with_config(global, |config| async move {
         let clock = Clock::real();
         let source = Mysql::new(config.source.clone(), clock.clone());
+        if arguments.cost.asked() {
+            return cost::print(&arguments.cost, &source, &config).await;
+        }
         let mut all = findings(&source, &config).await?;
         if !all.iter().any(|finding| finding.severity == Severity::Error) {
             all.extend(target(&source, &config, clock.clone()).await?);
-            if is_probing {
+            if arguments.probe {
                 all.extend(probe(&source, &config, clock).await?);
             }
         }

@@ -10,6 +10,7 @@ use crate::config::{self, Config};
 use crate::telemetry::{self, LogFormat};
 
 mod check;
+mod cost;
 mod demo;
 mod emulator;
 mod failure;

@@ -16,6 +16,9 @@ use super::error::CompareError;
 /// Gives an access token, or says why it cannot.
 pub type Bearer = Arc<dyn Fn() -> Result<String, String> + Send + Sync>;
 
+/// What reading one table may bill at most, in bytes: 1 TiB.
+const MAX_BYTES_BILLED: u64 = 1 << 40;
+
 /// Rows of a page; BigQuery ends a page at 10 MB by itself.
 const PAGE_ROWS: u32 = 20_000;
 
@@ -208,6 +211,7 @@ impl TargetTable {
             "maxResults": PAGE_ROWS,
             "timeoutMs": WAIT_MILLIS,
             "formatOptions": { "useInt64Timestamp": true },
+            "maximumBytesBilled": MAX_BYTES_BILLED.to_string(),
             "labels": { "replicator": "compare" },
         });
         let url = format!("{}/bigquery/v2/projects/{}/queries", self.rest, self.jobs_project);

@@ -28,6 +28,7 @@ pub mod stream;
 pub mod table_map;
 mod temporal;
 pub mod types;
+pub mod writes;
 
 pub use catalog::{CatalogColumn, CatalogTable};
 pub use decoder::{Decoder, LayoutError};

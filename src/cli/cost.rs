@@ -1,0 +1,103 @@
+//! `replicator check --cost`: the bill of a month before there is one.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use super::Failure;
+use super::start::failed;
+use crate::bill::{self, Prices, Rate, Table, real};
+use crate::config::Config;
+use crate::source::mysql::Mysql;
+use crate::source::mysql::catalog_read::{TableFacts, list_tables};
+use crate::source::mysql::writes::{Counted, read_writes};
+
+const DAY: f64 = 86_400.0;
+
+/// What the bill is asked with.
+#[derive(Debug, Args)]
+pub(super) struct CostArguments {
+    /// Print what a month costs, for each table and in total, instead of the checks.
+    #[arg(long)]
+    cost: bool,
+    /// Print the bill as JSON.
+    #[arg(long, requires = "cost")]
+    json: bool,
+    /// A price list to use, of the shape of config/prices.yaml.
+    #[arg(long, value_name = "FILE", requires = "cost")]
+    prices: Option<PathBuf>,
+    /// Changes a day of each table, instead of what the server has counted.
+    #[arg(long, value_name = "NUMBER", requires = "cost")]
+    changes_per_day: Option<u32>,
+}
+
+impl CostArguments {
+    /// Whether the bill is asked for.
+    pub(super) fn asked(&self) -> bool {
+        self.cost
+    }
+}
+
+/// Prints the bill.
+///
+/// # Errors
+/// The price list or the source cannot be read.
+pub(super) async fn print(arguments: &CostArguments, source: &Mysql, config: &Config) -> Result<(), Failure> {
+    let prices = prices(arguments.prices.as_deref())?;
+    let mut conn = source
+        .connector()
+        .connect_query()
+        .await
+        .map_err(|error| failed(&error))?;
+    let facts = list_tables(&mut conn, &config.source.tables)
+        .await
+        .map_err(|error| failed(&error))?;
+    let counted = read_writes(&mut conn).await.map_err(|error| failed(&error))?;
+    let tables: Vec<Table> = facts
+        .iter()
+        .map(|facts| table(facts, counted.as_ref(), arguments.changes_per_day))
+        .collect();
+    let bill = bill::reckon(&tables, &prices);
+    let text = if arguments.json {
+        let json = serde_json::to_string_pretty(&bill).map_err(Failure::usage)?;
+        format!("{json}\n")
+    } else {
+        bill.render()
+    };
+    std::io::stdout()
+        .lock()
+        .write_all(text.as_bytes())
+        .map_err(|error| Failure::system("cannot write to standard output", &error))
+}
+
+fn prices(file: Option<&Path>) -> Result<Prices, Failure> {
+    let Some(path) = file else {
+        return Prices::own().map_err(Failure::usage);
+    };
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Failure::system(&format!("cannot read {}", path.display()), &error))?;
+    Prices::parse(&text).map_err(Failure::usage)
+}
+
+fn table(facts: &TableFacts, counted: Option<&Counted>, given: Option<u32>) -> Table {
+    let given = given.map(|changes| Rate {
+        inserts: 0.0,
+        others: f64::from(changes),
+    });
+    let read = || {
+        let counted = counted?;
+        let writes = counted.tables.get(&facts.id)?;
+        let days = counted.up.as_secs_f64() / DAY;
+        Some(Rate {
+            inserts: real(writes.inserts) / days,
+            others: (real(writes.updates) + real(writes.deletes)) / days,
+        })
+    };
+    Table {
+        name: facts.id.to_string(),
+        rows: facts.estimate.rows,
+        bytes: facts.estimate.bytes,
+        rate: given.or_else(read),
+    }
+}
