@@ -11,7 +11,7 @@ use super::{PATIENCE, Trouble};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::event::{ColumnType, TableLayout};
-use crate::sink::bigquery::{Access, BigQuery, Error, Refused};
+use crate::sink::bigquery::{Access, BigQuery, Error, Refused, dataset_name};
 use crate::sink::{Prepared, Sink};
 
 /// The least that a query of a table bills: 10 MB (<https://cloud.google.com/bigquery/pricing#on_demand_pricing>).
@@ -53,13 +53,15 @@ impl World {
     /// No credentials, or no address.
     pub(super) fn new(config: &Config, dataset: &str, clock: Clock, max_bytes: u64) -> Result<World, Error> {
         let mut config = config.clone();
+        // As the sink would name it.
+        let dataset = dataset_name(dataset);
         dataset.clone_into(&mut config.sink.dataset);
         "{table}".clone_into(&mut config.sink.table);
         Ok(World {
             access: Access::new(&config, clock.clone())?,
             sink: BigQuery::new(&config, clock.clone())?,
             config,
-            dataset: dataset.to_owned(),
+            dataset,
             clock,
             prefix: format!("conformance_{:016x}", fastrand::u64(..)),
             made: Vec::new(),

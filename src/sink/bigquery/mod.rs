@@ -53,6 +53,7 @@ mod wire;
 
 pub use access::{Access, Refused};
 pub use error::{Error, RowAt, Waited};
+pub use name::dataset as dataset_name;
 
 use append::Link;
 use auth::Tokens;

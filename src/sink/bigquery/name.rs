@@ -44,8 +44,8 @@ const JOINT: Group = Group::ConnectorPunctuation.union(Group::DashPunctuation);
 /// (<https://cloud.google.com/bigquery/docs/schemas#flexible-column-names>).
 const FLEXIBLE: &str = " &%=+:'<>#|";
 
-/// A data set's name: ASCII letters, digits and `_`.
-pub(super) fn dataset(name: &str) -> String {
+/// A data set's name: ASCII letters, digits and `_`. A name that is one already stays as it is.
+pub fn dataset(name: &str) -> String {
     let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
     if (1..=CONTAINER_BYTES).contains(&name.len()) && name.chars().all(word) {
         return name.to_owned();
