@@ -174,6 +174,7 @@ fn what_bigquery_says_is_kept_and_not_shown() {
 proptest! {
     #[test]
     fn a_row_is_json_whatever_its_texts_are(name in "\\PC{1,20}", text: String, bytes: Vec<u8>, double: f64, message: String) {
+        prop_assume!(!["b", "d"].iter().any(|other| name.eq_ignore_ascii_case(other)));
         let columns = vec![
             (column(&name, ColumnType::Text, Some(0)), Cell::Text(text.clone())),
             (column("b", ColumnType::Bytes, None), Cell::Bytes(bytes)),
