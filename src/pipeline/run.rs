@@ -170,28 +170,21 @@ async fn prepare(
     if !occupied.is_empty() {
         return Err(PipelineError::NotEmpty(occupied));
     }
+    let followed: Vec<&TableLayout> = known
+        .values()
+        .filter(|state| !matches!(state.phase, Phase::Parked { .. }))
+        .map(|state| &state.layout)
+        .collect();
     let mut gone = Vec::new();
-    for (table, state) in known
-        .iter()
-        .filter(|(_, state)| !matches!(state.phase, Phase::Parked { .. }))
-    {
-        if parts
-            .sink
-            .inspect(&state.layout)
-            .await
-            .map_err(PipelineError::Sink)?
-            == Prepared::Absent
-        {
-            gone.push(table.clone());
+    for layout in &followed {
+        if parts.sink.inspect(layout).await.map_err(PipelineError::Sink)? == Prepared::Absent {
+            gone.push(layout.table.clone());
         }
     }
     if !gone.is_empty() {
         return Err(PipelineError::TargetGone(gone));
     }
-    let followed = known
-        .values()
-        .filter(|state| !matches!(state.phase, Phase::Parked { .. }));
-    for layout in fresh.iter().chain(followed.map(|state| &state.layout)) {
+    for layout in fresh.iter().chain(followed) {
         if parts.sink.prepare(layout).await.map_err(PipelineError::Sink)? == Prepared::Created {
             tracing::info!(table = %layout.table, "target table created");
             failpoint::hit(failpoint::TABLE_CREATED);
