@@ -35,6 +35,8 @@ pub enum Unrepresentable<'a> {
     ZeroTimestamp,
     /// Bytes of a text column that are not text in the column's character set.
     InvalidText(&'a [u8]),
+    /// Of a key column: a text that another value of the column has, too, so that it is no key.
+    SharedText(&'a str),
 }
 
 /// One cell.

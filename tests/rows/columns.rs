@@ -24,6 +24,9 @@ pub(crate) fn all(flavour: Flavour) -> Vec<Spec> {
     specs.extend(spatial());
     match flavour {
         Flavour::Mysql => {
+            let gb18030 = &["'汉字ḿ€😀'", "'a'"];
+            specs.push(spec("varchar(20) CHARACTER SET gb18030", gb18030));
+            specs.push(spec("enum('汉','ḿ') CHARACTER SET gb18030", &["1", "2"]));
             specs.push(spec("json", &JSON));
             specs.push(spec("vector(3)", &["STRING_TO_VECTOR('[1,-2.5,3e10]')"]));
             specs.push(spec("year AS (2000) VIRTUAL", &[]));
@@ -146,7 +149,7 @@ fn temporal() -> Vec<Spec> {
 }
 
 /// Character sets that must be read, each with text of its own.
-const CHARSETS: [(&str, &str); 16] = [
+const CHARSETS: [(&str, &str); 23] = [
     ("utf8mb4", "é😀漢"),
     ("utf8mb3", "é漢"),
     ("ascii", "plain"),
@@ -163,6 +166,13 @@ const CHARSETS: [(&str, &str); 16] = [
     ("cp1251", "Ж"),
     ("cp1257", "ģ"),
     ("koi8r", "Ж"),
+    ("sjis", "日本〜ｱ"),
+    ("ujis", "日本丂"),
+    ("eucjpms", "日本①"),
+    ("big5", "漢字"),
+    ("gb2312", "汉字"),
+    ("cp850", "éß"),
+    ("macroman", "é€"),
 ];
 
 fn text() -> Vec<Spec> {
@@ -231,6 +241,10 @@ fn bytes_and_labels() -> Vec<Spec> {
         spec("enum('é','ß') CHARACTER SET latin1", &["'é'", "'ß'"]),
         spec("enum('ж','漢') CHARACTER SET utf16", &["'ж'", "2"]),
         spec("set('a','b','é') CHARACTER SET utf8mb4", &["'a,é'", "''", "7"]),
+        spec(
+            "set('','a','b') CHARACTER SET utf8mb4",
+            &["0", "1", "2", "3", "4", "5", "6", "7"],
+        ),
         spec("set('ö','ü') CHARACTER SET latin1", &["'ö,ü'", "'ü'"]),
         spec(
             &format!("set({}) CHARACTER SET latin1", members.join(",")),

@@ -1,14 +1,15 @@
 //! Keys that the server holds for one and the target for two: an update between them has to be told as a
 //! change of the key, or the target keeps both.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use mysql_async::prelude::Queryable;
-use replicator::event::Op;
+use replicator::event::{Op, RowChanges, TableId};
 use replicator::source::mysql::{Decoder, decode_rows};
 
-use crate::server::{Flavour, Server};
-use crate::values::{at, cells};
+use crate::server::{Flavour, Server, catalog};
+use crate::values::{at, cells, snapshot};
 
 /// A key's type, its value, and another spelling that the server takes for the same key.
 const SPELLINGS: &[(&str, &str, &str)] = &[
@@ -103,4 +104,84 @@ async fn mysql_keys_change_with_their_bytes() {
 #[tokio::test]
 async fn mariadb_keys_change_with_their_bytes() {
     every_update_changes_the_key(Flavour::MariaDb).await;
+}
+
+/// Keys of which the server holds two and whose text is one: at most one of them may be a key of the target.
+const ALIKE: &[(&str, &str)] = &[
+    ("ENUM('a', '') CHARACTER SET utf8mb4", "('a'), (2), ('none')"),
+    ("SET('', 'a') CHARACTER SET utf8mb4", "(0), (1), (2), (3)"),
+    (
+        "VARCHAR(9) CHARACTER SET cp932 COLLATE cp932_bin",
+        "(x'81BE'), (x'879C'), ('b'), (x'FA40'), (x'EEEF')",
+    ),
+    (
+        "CHAR(9) CHARACTER SET sjis COLLATE sjis_bin",
+        "(x'5C'), (x'815F'), ('b')",
+    ),
+    (
+        "VARCHAR(9) CHARACTER SET eucjpms COLLATE eucjpms_bin",
+        "(x'A2C0'), (x'ADFC'), ('b')",
+    ),
+];
+
+async fn keys_stay_apart(flavour: Flavour) {
+    let server = Server::start(flavour);
+    let mut conn = server.connect().await;
+    conn.query_drop("CREATE DATABASE test").await.unwrap();
+    let mut selected = Vec::new();
+    for (index, (kind, values)) in ALIKE.iter().enumerate() {
+        let table = TableId::new("test", format!("k{index}"));
+        for sql in [
+            format!("CREATE TABLE {table} (k {kind} PRIMARY KEY)"),
+            format!("INSERT INTO {table} VALUES {values}"),
+        ] {
+            conn.query_drop(&sql)
+                .await
+                .unwrap_or_else(|error| panic!("{sql}: {error}"));
+        }
+        let catalog = catalog(&mut conn, &table).await;
+        selected.push(keys(&snapshot(&mut conn, &catalog).await));
+    }
+    drop(conn);
+    let log = server.log().await;
+    assert_eq!(log.len(), ALIKE.len());
+    for ((event, selected), (kind, values)) in log.iter().zip(selected).zip(ALIKE) {
+        let decoder = Arc::new(Decoder::from_table_map(&event.map).unwrap());
+        let (changes, _) = decode_rows(&decoder, event.kind, event.body.clone(), at(1)).unwrap();
+        let logged = keys(&changes);
+        assert_eq!(logged, selected, "{kind}");
+        let (shared, kept): (Vec<&String>, Vec<&String>) =
+            logged.iter().partition(|key| key.starts_with("shared"));
+        let distinct: BTreeSet<&String> = kept.iter().copied().collect();
+        assert_eq!(distinct.len(), kept.len(), "{kind}: {logged:?}");
+        let all = values.matches('(').count();
+        assert!(
+            logged.len() == all && (1..all).contains(&shared.len()),
+            "{kind}: {logged:?}"
+        );
+    }
+}
+
+/// Keys in order.
+fn keys(changes: &RowChanges) -> Vec<String> {
+    let mut keys: Vec<String> = changes
+        .changes
+        .iter()
+        .map(|change| match change.op {
+            Op::Insert { after } => cells(changes, after)[0].clone().unwrap(),
+            Op::Update { .. } | Op::Delete { .. } => panic!("an insert"),
+        })
+        .collect();
+    keys.sort();
+    keys
+}
+
+#[tokio::test]
+async fn mysql_keys_of_one_text_stay_apart() {
+    keys_stay_apart(Flavour::Mysql).await;
+}
+
+#[tokio::test]
+async fn mariadb_keys_of_one_text_stay_apart() {
+    keys_stay_apart(Flavour::MariaDb).await;
 }

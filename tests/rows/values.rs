@@ -7,9 +7,10 @@ use std::sync::Arc;
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Row};
 use replicator::event::{
-    BinlogCoord, CellVisitor, ColumnType, Epoch, Op, RowChanges, RowError, RowRef, TableId, TableLayout,
-    TxnStart, Unrepresentable, Value,
+    BinlogCoord, CellVisitor, Chunk, ColumnType, Epoch, Op, RowChanges, RowError, RowRef, TableId,
+    TableLayout, TxnStart, Unrepresentable, Value,
 };
+use replicator::source::mysql::chunks::{BatchLimits, read_chunk};
 use replicator::source::mysql::{
     Decoder, LayoutError, RowsAt, catalog::CatalogTable, decode_rows, snapshot_changes,
 };
@@ -20,9 +21,9 @@ use crate::server::{Flavour, RowsEvent, Server, catalog};
 const ROWS: usize = 40;
 
 /// A row's cells in the words of the oracle; `None`: NULL.
-type Cells = Vec<Option<String>>;
+pub(crate) type Cells = Vec<Option<String>>;
 
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut text, byte| {
         write!(text, "{byte:02X}").unwrap();
         text
@@ -74,6 +75,9 @@ pub(crate) fn say(value: Value<'_>) -> Option<String> {
         }
         Value::Unrepresentable(Unrepresentable::ZeroTimestamp) => point(false, 0),
         Value::Unrepresentable(Unrepresentable::InvalidText(bytes)) => format!("invalid {}", hex(bytes)),
+        Value::Unrepresentable(Unrepresentable::SharedText(text)) => {
+            format!("shared {}", hex(text.as_bytes()))
+        }
     })
 }
 
@@ -235,17 +239,26 @@ async fn fill(conn: &mut Conn, specs: &[Spec]) {
     }
 }
 
-async fn check_snapshot(conn: &mut Conn, catalog: &CatalogTable, oracle: &BTreeMap<String, Cells>) {
+/// A table's rows as a snapshot reads them.
+pub(crate) async fn snapshot(conn: &mut Conn, catalog: &CatalogTable) -> RowChanges {
     let decoder = Arc::new(Decoder::from_catalog(catalog).unwrap());
-    let names: Vec<&str> = catalog
-        .columns
-        .iter()
-        .map(|column| column.name.as_str())
-        .collect();
-    let sql = format!("SELECT {} FROM {} ORDER BY id", names.join(", "), catalog.id);
-    let rows: Vec<Row> = conn.exec(sql, ()).await.unwrap();
-    assert_eq!(rows.len(), oracle.len());
-    let changes = snapshot_changes(&decoder, rows, at(1).txn, 5);
+    let whole = Chunk {
+        lower: None,
+        upper: None,
+    };
+    let mut rows = Vec::new();
+    let mut read = read_chunk(conn, catalog, &whole, BatchLimits::default())
+        .await
+        .unwrap();
+    while let Some(batch) = read.next_batch().await.unwrap() {
+        rows.extend(batch);
+    }
+    snapshot_changes(&decoder, rows, at(1).txn, 5)
+}
+
+async fn check_snapshot(conn: &mut Conn, catalog: &CatalogTable, oracle: &BTreeMap<String, Cells>) {
+    let changes = snapshot(conn, catalog).await;
+    assert_eq!(changes.changes.len(), oracle.len());
     assert!(changes.snapshot && changes.images.bytes() > 0);
     for change in &changes.changes {
         let Op::Insert { after } = change.op else {

@@ -192,6 +192,11 @@ impl Cells<'_> {
                     "bytes that are no text in the column's character set",
                 ));
             }
+            (_, Value::Unrepresentable(Unrepresentable::SharedText(_))) => {
+                return Err(Unwritten::Refused(
+                    "a text that another value of the key column has, too",
+                ));
+            }
             (Form::Bool, Value::Bool(value)) => self.varint(column, u64::from(value)),
             (Form::Int64, Value::Int(value)) => self.varint(column, value.cast_unsigned()),
             (Form::Int64, Value::UInt(value)) => {

@@ -296,7 +296,11 @@ fn json(out: &mut impl Write, key: bool, value: Value<'_>) -> io::Result<()> {
         Value::Double(value) if value.is_finite() => write!(out, "{}", zmij::Buffer::new().format(value)),
         Value::Float(value) => write!(out, "\"{value}\""),
         Value::Double(value) => write!(out, "\"{value}\""),
-        Value::Text(value) | Value::DecimalText(value) => Ok(serde_json::to_writer(out, value)?),
+        Value::Text(value)
+        | Value::DecimalText(value)
+        | Value::Unrepresentable(Unrepresentable::SharedText(value)) => {
+            Ok(serde_json::to_writer(out, value)?)
+        }
         Value::Json(document) => out.write_all(document.as_bytes()),
         Value::Bytes(bytes) if key => quoted(out, |out| text::hex(out, bytes)),
         Value::Bytes(bytes) => write!(out, "\"{}\"", Base64Display::new(bytes, &BASE64)),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::charset::{Charset, Codec};
 use super::cursor::{be_uint, le_uint};
 use super::decimal;
+use super::injective;
 use super::jsonb;
 use super::table_map::{MapColumn, code};
 use super::temporal;
@@ -22,6 +23,8 @@ pub(crate) struct Cell {
     /// Bytes, or [`PREFIXED`] and the bytes of the length.
     pub(crate) width: u8,
     pub(crate) form: Form,
+    /// Whether the column belongs to the key.
+    pub(crate) key: bool,
 }
 
 /// What a cell's bytes (without the length) mean.
@@ -52,8 +55,9 @@ pub(crate) enum Form {
     Binary(u16),
     /// SRID, then WKB.
     Geometry,
-    Enum(Labels),
-    Set(Labels),
+    /// With what decodes a label's bytes.
+    Enum(Labels, Codec),
+    Set(Labels, Codec),
     Json,
 }
 
@@ -91,13 +95,31 @@ impl Scratch {
 
 impl Cell {
     /// The plan of a column; `stored` is how the log holds it, where the log was asked.
-    pub(crate) fn new(kind: &SqlType, stored: Option<&MapColumn>) -> Cell {
+    pub(crate) fn new(kind: &SqlType, stored: Option<&MapColumn>, key: bool) -> Cell {
         let old =
             stored.is_some_and(|column| matches!(column.code, code::TIME | code::DATETIME | code::TIMESTAMP));
         Cell {
             width: width(kind, stored, old),
             form: form(kind, old),
+            key,
         }
+    }
+
+    /// Decodes a cell's bytes (without the length). The value borrows from them or from `scratch`.
+    #[inline]
+    pub(crate) fn decode<'a>(
+        &'a self,
+        bytes: &'a [u8],
+        scratch: &'a mut Scratch,
+    ) -> Result<Value<'a>, &'static str> {
+        let value = decode(&self.form, bytes, scratch)?;
+        if let Value::Text(text) = value
+            && self.key
+            && injective::shares_its_text(&self.form, bytes)
+        {
+            return Ok(Value::Unrepresentable(Unrepresentable::SharedText(text)));
+        }
+        Ok(value)
     }
 }
 
@@ -166,10 +188,15 @@ fn form(kind: &SqlType, old: bool) -> Form {
         SqlType::Binary(length) => Form::Binary(*length),
         SqlType::VarBinary(_) | SqlType::Blob(_) | SqlType::Vector(_) => Form::Bytes,
         SqlType::Geometry(_) => Form::Geometry,
-        SqlType::Enum { labels, .. } => Form::Enum(Arc::clone(labels)),
-        SqlType::Set { labels, .. } => Form::Set(Arc::clone(labels)),
+        SqlType::Enum { labels, charset } => Form::Enum(Arc::clone(labels), label_codec(charset)),
+        SqlType::Set { labels, charset } => Form::Set(Arc::clone(labels), label_codec(charset)),
         SqlType::Json => Form::Json,
     }
+}
+
+/// Labels of a binary ENUM are bytes that the catalog shows as text.
+fn label_codec(charset: &Charset) -> Codec {
+    charset.codec.unwrap_or(Codec::Utf8)
 }
 
 /// Bytes of the cell that begins at `at`, its length included; it may reach past the end of `bytes`.
@@ -200,13 +227,8 @@ pub(crate) fn prefix_len(width: u8) -> usize {
     }
 }
 
-/// Decodes a cell's bytes (without the length). The value borrows from them or from `scratch`.
 #[inline]
-pub(crate) fn decode<'a>(
-    form: &'a Form,
-    bytes: &'a [u8],
-    scratch: &'a mut Scratch,
-) -> Result<Value<'a>, &'static str> {
+fn decode<'a>(form: &'a Form, bytes: &'a [u8], scratch: &'a mut Scratch) -> Result<Value<'a>, &'static str> {
     match form {
         Form::Signed => Ok(Value::Int(signed(bytes)?)),
         Form::Unsigned => Ok(Value::Int(le_uint(bytes).cast_signed())),
@@ -222,8 +244,8 @@ pub(crate) fn decode<'a>(
         Form::Bytes => Ok(Value::Bytes(bytes)),
         Form::Binary(length) => Ok(padded(bytes, usize::from(*length), scratch)),
         Form::Geometry => Ok(geometry(bytes)),
-        Form::Enum(labels) => enum_label(labels, le_uint(bytes)),
-        Form::Set(labels) => set_labels(labels, le_uint(bytes), scratch),
+        Form::Enum(labels, _) => enum_label(labels, le_uint(bytes)),
+        Form::Set(labels, _) => set_labels(labels, le_uint(bytes), scratch),
         Form::Json => {
             scratch.text.clear();
             jsonb::write_text(bytes, &mut scratch.text).map_err(|_| "not a JSON document")?;
@@ -329,7 +351,7 @@ pub(crate) fn geometry(bytes: &[u8]) -> Value<'_> {
 }
 
 /// Label 0 is the empty string that stands for an invalid value.
-fn enum_label(labels: &Labels, number: u64) -> Result<Value<'_>, &'static str> {
+pub(crate) fn enum_label(labels: &Labels, number: u64) -> Result<Value<'_>, &'static str> {
     let Some(index) = number.checked_sub(1) else {
         return Ok(Value::Text(""));
     };
@@ -339,7 +361,11 @@ fn enum_label(labels: &Labels, number: u64) -> Result<Value<'_>, &'static str> {
         .ok_or("an ENUM number without a label")
 }
 
-fn set_labels<'a>(labels: &Labels, bits: u64, scratch: &'a mut Scratch) -> Result<Value<'a>, &'static str> {
+pub(crate) fn set_labels<'a>(
+    labels: &Labels,
+    bits: u64,
+    scratch: &'a mut Scratch,
+) -> Result<Value<'a>, &'static str> {
     scratch.text.clear();
     let count = u32::try_from(labels.len()).unwrap_or(u32::MAX);
     if count < 64 && bits >> count != 0 {

@@ -2,7 +2,11 @@
 //! text in the column's character set and not in the connection's, so a set that cannot be decoded
 //! exactly as the server does it is refused when the layout is made: text is never guessed.
 
-use encoding_rs::{DecoderResult, Encoding};
+mod codes;
+mod gb18030;
+
+use codes::Codes;
+use encoding_rs::{DecoderResult, Encoding, SHIFT_JIS};
 
 /// How bytes of a character set become text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +25,10 @@ pub(crate) enum Codec {
     Utf32,
     /// A superset of ASCII that the Encoding Standard defines as the server does, but for holes.
     Standard(&'static Encoding, Holes),
+    /// A superset of ASCII whose codes are listed.
+    Listed(&'static Codes),
+    /// `gb18030` of 2005.
+    Gb18030,
 }
 
 /// Codes for which the server has no character and the Encoding Standard has: by what it makes of them.
@@ -67,46 +75,50 @@ const fn standard(name: &'static str, max_len: u16, encoding: &'static Encoding,
     charset(name, max_len, Some(Codec::Standard(encoding, holes)))
 }
 
+const fn listed(name: &'static str, max_len: u16, codes: &'static Codes) -> Charset {
+    charset(name, max_len, Some(Codec::Listed(codes)))
+}
+
 /// Every set of both servers. `latin1` is Windows-1252 with its five undefined bytes as C1 controls, which
 /// is what the Encoding Standard calls windows-1252. The decoders are held to the servers by a test that
 /// lets them convert every byte.
 static CHARSETS: [Charset; 41] = [
-    charset("armscii8", 1, None),
+    listed("armscii8", 1, &codes::ARMSCII8),
     charset("ascii", 1, Some(Codec::Ascii)),
-    charset("big5", 2, None),
+    listed("big5", 2, &codes::BIG5),
     charset("binary", 1, None),
     standard("cp1250", 1, &encoding_rs::WINDOWS_1250_INIT, Holes::Controls),
     standard("cp1251", 1, &encoding_rs::WINDOWS_1251_INIT, Holes::Controls),
-    charset("cp1256", 1, None),
+    listed("cp1256", 1, &codes::CP1256),
     standard("cp1257", 1, &encoding_rs::WINDOWS_1257_INIT, Holes::Controls),
-    charset("cp850", 1, None),
-    charset("cp852", 1, None),
-    charset("cp866", 1, None),
+    listed("cp850", 1, &codes::CP850),
+    listed("cp852", 1, &codes::CP852),
+    listed("cp866", 1, &codes::CP866),
     standard("cp932", 2, &encoding_rs::SHIFT_JIS_INIT, Holes::Without),
-    charset("dec8", 1, None),
-    charset("eucjpms", 3, None),
+    listed("dec8", 1, &codes::DEC8),
+    listed("eucjpms", 3, &codes::EUCJPMS),
     standard("euckr", 2, &encoding_rs::EUC_KR_INIT, Holes::Without),
-    charset("gb18030", 4, None),
-    charset("gb2312", 2, None),
+    charset("gb18030", 4, Some(Codec::Gb18030)),
+    listed("gb2312", 2, &codes::GB2312),
     standard("gbk", 2, &encoding_rs::GBK_INIT, Holes::Gbk),
-    charset("geostd8", 1, None),
-    charset("greek", 1, None),
-    charset("hebrew", 1, None),
-    charset("hp8", 1, None),
-    charset("keybcs2", 1, None),
+    listed("geostd8", 1, &codes::GEOSTD8),
+    listed("greek", 1, &codes::GREEK),
+    listed("hebrew", 1, &codes::HEBREW),
+    listed("hp8", 1, &codes::HP8),
+    listed("keybcs2", 1, &codes::KEYBCS2),
     standard("koi8r", 1, &encoding_rs::KOI8_R_INIT, Holes::Without),
-    charset("koi8u", 1, None),
+    listed("koi8u", 1, &codes::KOI8U),
     standard("latin1", 1, &encoding_rs::WINDOWS_1252_INIT, Holes::Without),
     standard("latin2", 1, &encoding_rs::ISO_8859_2_INIT, Holes::Without),
-    charset("latin5", 1, None),
-    charset("latin7", 1, None),
-    charset("macce", 1, None),
-    charset("macroman", 1, None),
-    charset("sjis", 2, None),
+    listed("latin5", 1, &codes::LATIN5),
+    listed("latin7", 1, &codes::LATIN7),
+    listed("macce", 1, &codes::MACCE),
+    listed("macroman", 1, &codes::MACROMAN),
+    listed("sjis", 2, &codes::SJIS),
     charset("swe7", 1, None),
-    charset("tis620", 1, None),
+    listed("tis620", 1, &codes::TIS620),
     charset("ucs2", 2, Some(Codec::Ucs2)),
-    charset("ujis", 3, None),
+    listed("ujis", 3, &codes::UJIS),
     charset("utf16", 4, Some(Codec::Utf16Be)),
     charset("utf16le", 4, Some(Codec::Utf16Le)),
     charset("utf32", 4, Some(Codec::Utf32)),
@@ -266,8 +278,50 @@ impl Codec {
             Codec::Standard(encoding, holes) => {
                 ascii(bytes).or_else(|| standard_text(encoding, holes, bytes, scratch))
             }
+            Codec::Listed(codes) => ascii(bytes).or_else(|| codes.decode(bytes, scratch)),
+            Codec::Gb18030 => ascii(bytes).or_else(|| gb18030::decode(bytes, scratch)),
         }
     }
+
+    /// Whether other bytes are the same text, and those are the ones that the server writes for it: a key
+    /// column may hold both, and its text does not tell them apart.
+    pub(crate) fn is_doubled(self, bytes: &[u8]) -> bool {
+        match self {
+            Codec::Utf8
+            | Codec::Ascii
+            | Codec::Ucs2
+            | Codec::Utf16Be
+            | Codec::Utf16Le
+            | Codec::Utf32
+            | Codec::Gb18030 => false,
+            // Of these only one has doubled codes, as a test knows.
+            Codec::Standard(encoding, _) => encoding == SHIFT_JIS && is_doubled_in_cp932(bytes),
+            Codec::Listed(codes) => !bytes.is_ascii() && codes.is_doubled(bytes),
+        }
+    }
+}
+
+/// What the Encoding Standard does not write back, it writes as another code, but for private use, which it
+/// does not write at all.
+fn is_doubled_in_cp932(bytes: &[u8]) -> bool {
+    let mut rest = bytes;
+    while let Some((lead, after)) = rest.split_first() {
+        rest = after;
+        if matches!(lead, 0x00..=0x80 | 0xa1..0xe0) {
+            continue;
+        }
+        let Some((trail, after)) = rest.split_first() else {
+            return true;
+        };
+        rest = after;
+        let code = [*lead, *trail];
+        let (text, _) = SHIFT_JIS.decode_without_bom_handling(&code);
+        let (back, _, unmappable) = SHIFT_JIS.encode(&text);
+        if !unmappable && *back != code {
+            return true;
+        }
+    }
+    false
 }
 
 fn ascii(bytes: &[u8]) -> Option<&str> {
@@ -345,4 +399,72 @@ fn has_gbk_hole(bytes: &[u8]) -> bool {
         }
     }
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+
+    /// Every code of one, two and three bytes that has a character.
+    fn codes(codec: Codec) -> HashMap<String, Vec<Vec<u8>>> {
+        let one = (0x00..=0xff_u8).map(|byte| vec![byte]);
+        let two = (0x8000..=0xffff_u16).map(|code| code.to_be_bytes().to_vec());
+        let three = (0x8f_a1a1..=0x8f_fefe_u32).map(|code| code.to_be_bytes()[1..].to_vec());
+        let mut known: HashMap<String, Vec<Vec<u8>>> = HashMap::new();
+        let mut scratch = String::new();
+        for code in one.chain(two).chain(three) {
+            match codec.decode(&code, &mut scratch) {
+                Some(text) if text.chars().count() == 1 => {
+                    known.entry(text.to_owned()).or_default().push(code)
+                }
+                Some(_) | None => {}
+            }
+        }
+        known
+    }
+
+    #[test]
+    fn one_code_of_each_character_is_the_one_for_keys() {
+        let mut doubled = 0;
+        for charset in &CHARSETS {
+            let Some(codec @ (Codec::Standard(..) | Codec::Listed(_) | Codec::Gb18030)) = charset.codec
+            else {
+                continue;
+            };
+            for (text, codes) in codes(codec) {
+                let first: Vec<&Vec<u8>> = codes.iter().filter(|code| !codec.is_doubled(code)).collect();
+                assert_eq!(first.len(), 1, "{} {text:?}: {codes:02x?}", charset.name);
+                doubled += codes.len() - 1;
+            }
+        }
+        assert!(doubled > 400, "{doubled}");
+    }
+
+    #[test]
+    fn hostile_bytes_are_text_or_none() {
+        let mut scratch = String::new();
+        for charset in &CHARSETS {
+            let Some(codec) = charset.codec else { continue };
+            for lead in 0..=255_u8 {
+                for tail in [
+                    &[][..],
+                    &[0x30],
+                    &[0x81, 0x30],
+                    &[0xff, 0xff, 0xff],
+                    &[0x8f, 0xa1],
+                ] {
+                    let bytes: Vec<u8> = std::iter::once(lead).chain(tail.iter().copied()).collect();
+                    let text = codec.decode(&bytes, &mut scratch).map(str::len);
+                    assert!(
+                        text.is_none_or(|len| len <= 3 * bytes.len()),
+                        "{} {bytes:02x?}",
+                        charset.name
+                    );
+                    codec.is_doubled(&bytes);
+                }
+            }
+        }
+    }
 }

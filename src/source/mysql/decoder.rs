@@ -66,6 +66,7 @@ impl Classify for LayoutError {
             LayoutError::NotFull { .. } | LayoutError::Columns { .. } => FULL.to_owned(),
             LayoutError::Column { cause, column, table } => match cause {
                 TypeError::Missing(_) | TypeError::Differs { .. } => FULL.to_owned(),
+                TypeError::Labels => format!("{FULL}; a column of the key must not have such labels at all"),
                 TypeError::Charset(_) => format!(
                     "convert the column to utf8mb4: ALTER TABLE {table} MODIFY {column} … CHARACTER SET utf8mb4"
                 ),
@@ -107,7 +108,7 @@ impl Decoder {
             };
             let kind = readable(SqlType::from_log(column), &map.table, &name)?;
             columns.push(Planned {
-                cell: Cell::new(&kind, Some(column)),
+                cell: Cell::new(&kind, Some(column), column.key.is_some()),
                 column: layout_column(name, &kind, column.nullable, column.key),
             });
         }
@@ -137,13 +138,16 @@ impl Decoder {
         let mut columns = Vec::with_capacity(map.columns.len());
         for (logged, known) in map.columns.iter().zip(&catalog.columns) {
             let kind = catalog_type(known, &map.table)?;
-            agree(&kind, logged, known).map_err(|cause| LayoutError::Column {
-                table: map.table.clone(),
-                column: known.name.clone(),
-                cause,
-            })?;
+            let labelled = kind.check_labels();
+            labelled
+                .and_then(|()| agree(&kind, logged, known))
+                .map_err(|cause| LayoutError::Column {
+                    table: map.table.clone(),
+                    column: known.name.clone(),
+                    cause,
+                })?;
             columns.push(Planned {
-                cell: Cell::new(&kind, Some(logged)),
+                cell: Cell::new(&kind, Some(logged), known.key.is_some()),
                 column: layout_column(known.name.clone(), &kind, known.nullable, known.key),
             });
         }
@@ -158,8 +162,15 @@ impl Decoder {
         let mut columns = Vec::with_capacity(catalog.columns.len());
         for known in &catalog.columns {
             let kind = catalog_type(known, &catalog.id)?;
+            if known.key.is_some() {
+                kind.check_labels().map_err(|cause| LayoutError::Column {
+                    table: catalog.id.clone(),
+                    column: known.name.clone(),
+                    cause,
+                })?;
+            }
             columns.push(Planned {
-                cell: Cell::new(&kind, None),
+                cell: Cell::new(&kind, None, known.key.is_some()),
                 column: layout_column(known.name.clone(), &kind, known.nullable, known.key),
             });
         }

@@ -15,6 +15,7 @@ mod decimal;
 pub mod decoder;
 pub mod error;
 pub mod grants;
+mod injective;
 mod jsonb;
 pub mod lexer;
 pub mod preflight;

@@ -452,7 +452,8 @@ impl RowImages for BinlogRows {
                     .ok_or_else(|| malformed(column, "the image ends too early"))?;
                 let value = match bytes {
                     None => Value::Null,
-                    Some(bytes) => cell::decode(&cell.form, bytes, scratch)
+                    Some(bytes) => cell
+                        .decode(bytes, scratch)
                         .map_err(|reason| malformed(column, reason))?,
                 };
                 visitor.cell(column, value)?;

@@ -1,16 +1,17 @@
 //! Rows that a SELECT returned, through the same visitor as rows of the log and with equal values. The
 //! rows come by the binary protocol (a prepared statement: the text protocol rounds FLOAT to six digits)
-//! from a session with `time_zone='+00:00'` and `NAMES utf8mb4`, columns in the layout's order.
+//! from a session with `time_zone='+00:00'`, columns in the layout's order. Text comes as the bytes that
+//! are stored, and so do labels, but for those of a key, whose number comes: what decodes the log decodes these, too.
 
 use std::sync::Arc;
 
 use mysql_async::{Row, Value as Sent};
 
-use super::cell::{self, Form, Scratch, Temporal};
-use super::charset::Codec;
+use super::cell::{self, Cell, Form, Scratch, Temporal};
 use super::cursor::be_uint;
 use super::decimal;
 use super::decoder::Decoder;
+use super::injective;
 use super::rows::with_scratch;
 use super::temporal;
 use crate::event::{
@@ -98,7 +99,7 @@ impl RowImages for SelectedRows {
                 let sent = row
                     .as_ref(column)
                     .ok_or_else(|| malformed(column, "the cell was taken"))?;
-                let value = value(&cell.form, sent, scratch)
+                let value = value(cell, sent, scratch)
                     .ok_or_else(|| malformed(column, "the server sent another type than it declares"))?;
                 visitor.cell(column, value)?;
             }
@@ -112,12 +113,13 @@ impl RowImages for SelectedRows {
 }
 
 /// A cell as the protocol has it; `None`: not of the column's type.
-fn value<'a>(form: &Form, sent: &'a Sent, scratch: &'a mut Scratch) -> Option<Value<'a>> {
+fn value<'a>(cell: &'a Cell, sent: &'a Sent, scratch: &'a mut Scratch) -> Option<Value<'a>> {
+    let form = &cell.form;
     match sent {
         Sent::NULL => Some(Value::Null),
-        Sent::Bytes(bytes) => bytes_value(form, bytes, scratch),
-        Sent::Int(number) => integer(form, i128::from(*number)),
-        Sent::UInt(number) => integer(form, i128::from(*number)),
+        Sent::Bytes(bytes) => bytes_value(cell, bytes, scratch),
+        Sent::Int(number) => integer(cell, i128::from(*number), scratch),
+        Sent::UInt(number) => integer(cell, i128::from(*number), scratch),
         Sent::Float(number) => (*form == Form::Float).then_some(Value::Float(*number)),
         Sent::Double(number) => (*form == Form::Double).then_some(Value::Double(*number)),
         Sent::Date(year, month, day, hour, minute, second, micros) => {
@@ -145,7 +147,24 @@ fn value<'a>(form: &Form, sent: &'a Sent, scratch: &'a mut Scratch) -> Option<Va
     }
 }
 
-fn integer(form: &Form, number: i128) -> Option<Value<'static>> {
+fn integer<'a>(cell: &'a Cell, number: i128, scratch: &'a mut Scratch) -> Option<Value<'a>> {
+    let form = &cell.form;
+    if let Form::Enum(labels, _) | Form::Set(labels, _) = form {
+        let number = u64::try_from(number).ok()?;
+        let value = if matches!(form, Form::Set(..)) {
+            cell::set_labels(labels, number, scratch)
+        } else {
+            cell::enum_label(labels, number)
+        };
+        let value = value.ok()?;
+        if let Value::Text(text) = value
+            && cell.key
+            && injective::shares_its_label(form, number)
+        {
+            return Some(Value::Unrepresentable(Unrepresentable::SharedText(text)));
+        }
+        return Some(value);
+    }
     if *form == Form::Unsigned64 {
         return u64::try_from(number).ok().map(Value::UInt);
     }
@@ -171,15 +190,14 @@ fn dated(form: &Form, civil: CivilDateTime) -> Option<Value<'static>> {
     }
 }
 
-/// Strings come in UTF-8 whatever the column's character set is.
-fn bytes_value<'a>(form: &Form, bytes: &'a [u8], scratch: &'a mut Scratch) -> Option<Value<'a>> {
+fn bytes_value<'a>(cell: &'a Cell, bytes: &'a [u8], scratch: &'a mut Scratch) -> Option<Value<'a>> {
     let number = |bytes: &[u8]| (bytes.len() <= 8).then(|| be_uint(bytes));
-    match form {
-        Form::Text(_) | Form::Enum(_) | Form::Set(_) => Some(cell::text(Codec::Utf8, bytes, scratch)),
-        Form::Char(_) => Some(cell::trimmed(cell::text(Codec::Utf8, bytes, scratch))),
-        Form::Bytes => Some(Value::Bytes(bytes)),
-        Form::Binary(length) => Some(cell::padded(bytes, usize::from(*length), scratch)),
-        Form::Geometry => Some(cell::geometry(bytes)),
+    match &cell.form {
+        // As the log has them.
+        Form::Text(_) | Form::Char(_) | Form::Bytes | Form::Binary(_) | Form::Geometry => {
+            cell.decode(bytes, scratch).ok()
+        }
+        Form::Enum(_, codec) | Form::Set(_, codec) => Some(cell::text(*codec, bytes, scratch)),
         Form::Json => Some(Value::Json(std::str::from_utf8(bytes).ok()?)),
         Form::Bool => number(bytes).map(|bits| Value::Bool(bits & 1 != 0)),
         Form::Bits => number(bytes).map(|bits| Value::Int(bits.cast_signed())),

@@ -100,8 +100,12 @@ pub(crate) fn time2(bytes: &[u8]) -> Option<i64> {
     let magnitude = packed.unsigned_abs();
     let fraction = magnitude & ((1 << fraction_bits) - 1);
     let whole = magnitude >> fraction_bits;
-    let seconds = clock_seconds((whole >> 12) & 0x3ff, (whole >> 6) & 63, whole & 63);
-    let micros = seconds * MICROS + narrow::<i64>(fraction) * i64::from(fraction_unit(fraction_len));
+    let (minutes, seconds) = ((whole >> 6) & 63, whole & 63);
+    let fraction = narrow::<i64>(fraction).checked_mul(i64::from(fraction_unit(fraction_len)))?;
+    if minutes > 59 || seconds > 59 || fraction >= MICROS {
+        return None;
+    }
+    let micros = clock_seconds((whole >> 12) & 0x3ff, minutes, seconds) * MICROS + fraction;
     Some(if packed < 0 { -micros } else { micros })
 }
 
@@ -209,7 +213,7 @@ mod tests {
         #[test]
         fn any_bytes_are_a_value_or_none(bytes in proptest::collection::vec(any::<u8>(), 0..9), packed: i64) {
             let limit = 1024 * 3600 * MICROS;
-            prop_assert!(time2(&bytes).is_none_or(|micros| micros.abs() <= limit));
+            prop_assert!(time2(&bytes).is_none_or(|micros| micros.abs() < limit));
             prop_assert!(datetime2(&bytes).is_none_or(|civil| civil.date.year <= 9999));
             prop_assert!(timestamp2(&bytes).is_none_or(|micros| micros > 0));
             prop_assert!(packed_datetime(packed).is_none_or(|civil| civil.date.month <= 12));

@@ -108,6 +108,9 @@ pub enum TypeError {
     /// The log leaves out what is needed to read the column.
     #[error("the log does not state {0}")]
     Missing(&'static str),
+    /// Labels that only the log has as they are.
+    #[error("the catalog has `?` in its labels, and for every character of four bytes")]
+    Labels,
     /// The log's metadata of the column contradicts itself.
     #[error("the log's metadata is wrong: {0}")]
     Metadata(&'static str),
@@ -240,6 +243,17 @@ impl SqlType {
             }
             Some(_) | None => Ok(()),
         }
+    }
+
+    /// Whether the catalog can have shown the labels as they are: it makes `?` of characters of four bytes.
+    pub(crate) fn check_labels(&self) -> Result<(), TypeError> {
+        if let SqlType::Enum { labels, charset } | SqlType::Set { labels, charset } = self
+            && charset.max_len == 4
+            && labels.iter().any(|label| label.contains('?'))
+        {
+            return Err(TypeError::Labels);
+        }
+        Ok(())
     }
 
     fn charset(&self) -> Option<&'static Charset> {
@@ -435,6 +449,8 @@ fn labelled(name: &str, labels: &Labels, charset: &Charset) -> String {
     let quoted: Vec<String> = labels
         .iter()
         .map(|label| format!("'{}'", label.replace('\'', "''")))
+        // As the catalog shows them, which has no characters of four bytes.
+        .map(|label| label.replace(|letter: char| letter > '\u{ffff}', "?"))
         .collect();
     format!("{name}({}) charset {}", quoted.join(","), charset.name)
 }

@@ -9,7 +9,7 @@ use crate::source::mysql::catalog::{CatalogColumn, CatalogTable};
 pub struct KeyPlan {
     table: TableId,
     columns: Vec<KeyColumn>,
-    /// Every column of the table by name, so that invisible ones are read too.
+    /// Every column of the table, so that invisible ones are read too.
     selected: String,
 }
 
@@ -58,15 +58,11 @@ impl KeyPlan {
             .into_iter()
             .map(|(_, column)| key_column(&table.id, column))
             .collect::<Result<_, _>>()?;
-        let names: Vec<String> = table
-            .columns
-            .iter()
-            .map(|column| quoted(column.name.as_str()))
-            .collect();
+        let selected: Vec<String> = table.columns.iter().map(select).collect();
         Ok(KeyPlan {
             table: table.id.clone(),
             columns,
-            selected: names.join(", "),
+            selected: selected.join(", "),
         })
     }
 
@@ -201,6 +197,24 @@ fn key_column(table: &TableId, column: &CatalogColumn) -> Result<KeyColumn, Chun
     }
 }
 
+/// A column as it is selected: text and labels as the bytes that are stored, because a server that converts
+/// them makes `?` of what is no text. In a key an ENUM or SET is its number, because labels may be alike.
+fn select(column: &CatalogColumn) -> String {
+    let name = quoted(column.name.as_str());
+    let text = column
+        .charset
+        .as_deref()
+        .is_some_and(|charset| charset != "binary");
+    match column.data_type.as_str() {
+        "enum" | "set" if column.key.is_some() => format!("CAST({name} AS UNSIGNED)"),
+        "enum" | "set" => format!("CAST({name} AS BINARY)"),
+        "char" | "varchar" | "tinytext" | "text" | "mediumtext" | "longtext" if text => {
+            format!("CAST({name} AS BINARY)")
+        }
+        _ => name,
+    }
+}
+
 impl KeyColumn {
     fn render(&self) -> String {
         let name = quoted(&self.name);
@@ -297,7 +311,7 @@ mod tests {
         };
         assert_eq!(
             plan.read_query(&chunk).unwrap(),
-            "SELECT `b`, `a`, `v` FROM `s`.`t``x` FORCE INDEX (PRIMARY) \
+            "SELECT CAST(`b` AS BINARY), `a`, `v` FROM `s`.`t``x` FORCE INDEX (PRIMARY) \
              WHERE `a` >= 1 AND (`a` > 1 OR (`a` = 1 AND `b` > _latin1 X'61')) \
              AND `a` <= 2 AND (`a` < 2 OR (`a` = 2 AND `b` <= _latin1 X''))"
         );
