@@ -242,6 +242,12 @@ async fn mariadb_by_position() {
     copies_and_follows(Flavour::MariaDb, &[]).await;
 }
 
+#[tokio::test]
+async fn mariadb_with_compressed_events() {
+    let options = ["--log-bin-compress=ON", "--log-bin-compress-min-len=10"];
+    copies_and_follows(Flavour::MariaDb, &options).await;
+}
+
 /// Rows that are written while the snapshot runs.
 #[tokio::test]
 async fn a_snapshot_beside_a_load() {

@@ -10,7 +10,7 @@ use replicator::event::{Op, TableId};
 use replicator::source::mysql::types::TypeError;
 use replicator::source::mysql::{Decoder, LayoutError, decode_rows};
 
-use crate::server::{Flavour, Server, catalog};
+use crate::server::{Flavour, Server, catalog, catalogs};
 use crate::values::{Cells, at, cells, hex, snapshot};
 
 /// The set without an exact decoder, because it is no superset of ASCII: tables with text in it are refused.
@@ -35,35 +35,52 @@ async fn every_collation(flavour: Flavour) {
     conn.query_drop("CREATE DATABASE test").await.unwrap();
     let all = collations(&mut conn, flavour).await;
     assert!(all.len() > 250, "{}", all.len());
-    let mut tables = Vec::new();
-    for (index, (collation, charset)) in all.iter().enumerate() {
-        let table = TableId::new("test", format!("t{index}"));
-        let sql = format!("CREATE TABLE {table} (v VARCHAR(7) CHARACTER SET {charset} COLLATE {collation})");
-        conn.query_drop(sql).await.unwrap();
-        conn.query_drop(format!("INSERT INTO {table} VALUES ('x')"))
-            .await
-            .unwrap();
-        let catalog = catalog(&mut conn, &table).await;
-        tables.push((catalog, charset.as_str()));
+    // Each collation of a readable set is a column of one table; a refused one refuses its whole table.
+    let (refused, readable): (Vec<_>, Vec<_>) = all.iter().partition(|(_, charset)| charset == REFUSED);
+    let column = |(index, (collation, charset)): (usize, &&(String, String))| {
+        format!("c{index} VARCHAR(7) CHARACTER SET {charset} COLLATE {collation}")
+    };
+    let columns: Vec<String> = readable.iter().enumerate().map(column).collect();
+    make(&mut conn, "wide", &columns).await;
+    for (index, one) in refused.iter().enumerate() {
+        make(&mut conn, &format!("refused{index}"), &[column((0, one))]).await;
     }
+    let catalogs = catalogs(&mut conn, "test").await;
     drop(conn);
     let log = server.log().await;
-    assert_eq!(log.len(), tables.len());
-    for (event, (catalog, charset)) in log.iter().zip(&tables) {
-        let (logged, selected) = (
-            Decoder::from_table_map(&event.map),
-            Decoder::from_catalog(catalog),
-        );
-        if *charset == REFUSED {
-            for refused in [logged.unwrap_err(), selected.unwrap_err()] {
-                let LayoutError::Column { cause, .. } = refused else {
-                    panic!("{refused}");
-                };
-                assert_eq!(cause, TypeError::Charset((*charset).to_owned()));
-            }
-        } else {
-            assert_eq!(logged.unwrap().layout(), selected.unwrap().layout(), "{charset}");
+    assert_eq!(log.len(), refused.len() + 1);
+    assert_eq!(catalogs.len(), log.len());
+    for event in &log {
+        let table = &event.map.table;
+        let catalog = catalogs.iter().find(|catalog| catalog.id == *table).unwrap();
+        let logged = Decoder::from_table_map(&event.map, None);
+        let selected = Decoder::from_catalog(catalog);
+        let Some(index) = table.name().strip_prefix("refused") else {
+            let (logged, selected) = (logged.unwrap(), selected.unwrap());
+            assert_eq!(logged.layout().columns.len(), readable.len());
+            assert_eq!(logged.layout(), selected.layout());
+            continue;
+        };
+        let (_, charset) = refused[index.parse::<usize>().unwrap()];
+        for error in [logged.unwrap_err(), selected.unwrap_err()] {
+            let LayoutError::Column { cause, .. } = error else {
+                panic!("{error}");
+            };
+            assert_eq!(cause, TypeError::Charset(charset.clone()));
         }
+    }
+}
+
+/// A table of these columns, and a row.
+async fn make(conn: &mut Conn, name: &str, columns: &[String]) {
+    for sql in [
+        format!("CREATE TABLE test.{name} ({}) ENGINE=MEMORY", columns.join(", ")),
+        format!(
+            "INSERT INTO test.{name} VALUES ({})",
+            vec!["'x'"; columns.len()].join(", ")
+        ),
+    ] {
+        conn.query_drop(sql).await.unwrap();
     }
 }
 
@@ -184,7 +201,7 @@ async fn every_code(flavour: Flavour) {
         .iter()
         .filter(|event| event.map.table.name() != "numbers")
     {
-        let decoder = Arc::new(Decoder::from_table_map(&event.map).unwrap());
+        let decoder = Arc::new(Decoder::from_table_map(&event.map, None).unwrap());
         let (changes, _) = decode_rows(&decoder, event.kind, event.body.clone(), at(1)).unwrap();
         for change in &changes.changes {
             let Op::Insert { after } = change.op else {
@@ -232,7 +249,7 @@ async fn labels_that_the_catalog_cannot_show() {
     let rows = selected(&mut conn, "t").await;
     drop(conn);
     let log = server.log().await;
-    let decoder = Arc::new(Decoder::from_table_map(&log[0].map).unwrap());
+    let decoder = Arc::new(Decoder::from_table_map(&log[0].map, None).unwrap());
     assert_eq!(decoder.layout(), Decoder::from_catalog(&table).unwrap().layout());
     let (changes, _) = decode_rows(&decoder, log[0].kind, log[0].body.clone(), at(1)).unwrap();
     let Op::Insert { after } = changes.changes[0].op else {

@@ -35,6 +35,8 @@ pub(crate) fn all(flavour: Flavour) -> Vec<Spec> {
         }
         Flavour::MariaDb => {
             specs.push(spec("json", &["'{\"b\": 1.50, \"a\":[ ]}'", "'null'"]));
+            specs.extend(addresses());
+            specs.extend(compressed());
             specs.push(spec("int unsigned AS (4000000000) STORED", &[]));
             specs.push(spec("int INVISIBLE", &["7"]));
         }
@@ -287,6 +289,76 @@ fn spatial() -> Vec<Spec> {
             &["ST_GeomFromText('GEOMETRYCOLLECTION(POINT(1 2))')"],
         ),
     ]
+}
+
+/// Types that the log shows as BINARY.
+fn addresses() -> Vec<Spec> {
+    let inet6 = [
+        "::",
+        "::1",
+        "::ffff",
+        "::1:0",
+        "::1.2.3.4",
+        "::ffff:1.2.3.4",
+        "::ffff:0:0",
+        "::fffe:1.2.3.4",
+        "::ffff:0:1.2.3.4",
+        "::1:0:0",
+        "1::",
+        "0:0:1:0:0:0:1:0",
+        "1:0:2:0:3:0:4:0",
+        "1:0:0:2:0:0:3:4",
+        "1:2:3:4:5:6:7:0",
+        "0:2:3:4:5:6:7:8",
+        "2001:DB8::1:0:0:1",
+        "64:ff9b::1.2.3.4",
+        "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff",
+        "1:0:0:0:2:0:0:0",
+    ];
+    let quoted: Vec<String> = inet6.iter().map(|text| format!("'{text}'")).collect();
+    vec![
+        spec(
+            "uuid",
+            &[
+                "'123e4567-e89b-12d3-a456-426655440000'",
+                "'00000000-0000-0000-0000-000000000000'",
+                "'018F6D9C-1234-7000-8000-0000000000ff'",
+                "'ffffffff-ffff-ffff-ffff-ffffffffffff'",
+                "UUID()",
+            ],
+        ),
+        spec(
+            "inet4",
+            &["'1.2.3.4'", "'0.0.0.0'", "'255.255.255.255'", "'10.0.0.0'"],
+        ),
+        Spec {
+            declared: "inet6".to_owned(),
+            values: quoted,
+        },
+        spec("binary(16)", &["'123e4567e89b12d3'"]),
+    ]
+}
+
+/// Columns whose values are compressed one by one.
+fn compressed() -> Vec<Spec> {
+    let mut specs = Vec::new();
+    for kind in ["varchar(300)", "tinytext", "text", "mediumtext", "longtext"] {
+        for charset in ["utf8mb4", "latin1", "utf16"] {
+            let declared = format!("{kind} COMPRESSED CHARACTER SET {charset}");
+            specs.push(spec(&declared, &["REPEAT('é', 100)", "''", "'x'", "'pad  '"]));
+        }
+    }
+    for kind in ["varbinary(255)", "varbinary(254)", "tinyblob", "blob", "longblob"] {
+        specs.push(spec(
+            &format!("{kind} COMPRESSED"),
+            &["REPEAT(x'ab', 250)", "x''", "x'00ff'"],
+        ));
+    }
+    specs.push(spec(
+        "longtext COMPRESSED CHARACTER SET utf8mb4",
+        &["REPEAT('x', 200000)", "REPEAT('y', 70000)"],
+    ));
+    specs
 }
 
 /// Documents of every kind that MySQL stores.

@@ -75,7 +75,7 @@ async fn every_update_changes_the_key(flavour: Flavour) {
     drop(conn);
     let mut updated = Vec::new();
     for event in server.log().await {
-        let decoder = Arc::new(Decoder::from_table_map(&event.map).unwrap());
+        let decoder = Arc::new(Decoder::from_table_map(&event.map, None).unwrap());
         let (changes, _) = decode_rows(&decoder, event.kind, event.body.clone(), at(1)).unwrap();
         for change in &changes.changes {
             if let Op::Update {
@@ -146,7 +146,7 @@ async fn keys_stay_apart(flavour: Flavour) {
     let log = server.log().await;
     assert_eq!(log.len(), ALIKE.len());
     for ((event, selected), (kind, values)) in log.iter().zip(selected).zip(ALIKE) {
-        let decoder = Arc::new(Decoder::from_table_map(&event.map).unwrap());
+        let decoder = Arc::new(Decoder::from_table_map(&event.map, None).unwrap());
         let (changes, _) = decode_rows(&decoder, event.kind, event.body.clone(), at(1)).unwrap();
         let logged = keys(&changes);
         assert_eq!(logged, selected, "{kind}");

@@ -99,34 +99,51 @@ impl Drop for Server {
 
 /// A table as the catalog has it.
 pub(crate) async fn catalog(conn: &mut Conn, table: &TableId) -> CatalogTable {
+    let of_schema = catalogs(conn, table.schema()).await;
+    of_schema.into_iter().find(|found| found.id == *table).unwrap()
+}
+
+/// Every table of a schema as the catalog has it: in one query, because each costs a server much.
+pub(crate) async fn catalogs(conn: &mut Conn, schema: &str) -> Vec<CatalogTable> {
     let rows: Vec<Row> = conn
         .exec(
             "SELECT c.COLUMN_NAME, c.COLUMN_TYPE, c.DATA_TYPE, c.CHARACTER_SET_NAME, c.COLLATION_NAME, c.IS_NULLABLE, \
-             c.EXTRA, s.SEQ_IN_INDEX FROM information_schema.COLUMNS c LEFT JOIN information_schema.STATISTICS s \
-             ON s.TABLE_SCHEMA = c.TABLE_SCHEMA AND s.TABLE_NAME = c.TABLE_NAME AND s.COLUMN_NAME = c.COLUMN_NAME \
-             AND s.INDEX_NAME = 'PRIMARY' WHERE c.TABLE_SCHEMA = ? AND c.TABLE_NAME = ? ORDER BY c.ORDINAL_POSITION",
-            (table.schema(), table.name()),
+             c.EXTRA, s.SEQ_IN_INDEX, c.TABLE_NAME FROM information_schema.COLUMNS c \
+             LEFT JOIN information_schema.STATISTICS s \
+             ON s.TABLE_SCHEMA = ? AND s.TABLE_NAME = c.TABLE_NAME AND s.COLUMN_NAME = c.COLUMN_NAME \
+             AND s.INDEX_NAME = 'PRIMARY' WHERE c.TABLE_SCHEMA = ? ORDER BY c.TABLE_NAME, c.ORDINAL_POSITION",
+            (schema, schema),
         )
         .await
         .unwrap();
-    let columns = rows.into_iter().map(|row| {
-        let extra: String = row.get(6).unwrap();
-        let nullable: String = row.get(5).unwrap();
-        let place: Option<u16> = row.get(7).unwrap();
-        CatalogColumn {
-            name: ColumnName::new(row.get::<String, _>(0).unwrap()),
-            column_type: row.get(1).unwrap(),
-            data_type: row.get(2).unwrap(),
-            charset: row.get(3).unwrap(),
-            collation: row.get(4).unwrap(),
-            nullable: nullable == "YES",
-            key: place.map(|place| place - 1),
-            generated: extra.contains("GENERATED"),
-            invisible: extra.contains("INVISIBLE"),
+    let mut tables: Vec<CatalogTable> = Vec::new();
+    for row in rows {
+        let id = TableId::new(schema, row.get::<String, _>(8).unwrap());
+        let column = catalog_column(&row);
+        match tables.last_mut().filter(|table| table.id == id) {
+            Some(table) => table.columns.push(column),
+            None => tables.push(CatalogTable {
+                id,
+                columns: vec![column],
+            }),
         }
-    });
-    CatalogTable {
-        id: table.clone(),
-        columns: columns.collect(),
+    }
+    tables
+}
+
+fn catalog_column(row: &Row) -> CatalogColumn {
+    let extra: String = row.get(6).unwrap();
+    let nullable: String = row.get(5).unwrap();
+    let place: Option<u16> = row.get(7).unwrap();
+    CatalogColumn {
+        name: ColumnName::new(row.get::<String, _>(0).unwrap()),
+        column_type: row.get(1).unwrap(),
+        data_type: row.get(2).unwrap(),
+        charset: row.get(3).unwrap(),
+        collation: row.get(4).unwrap(),
+        nullable: nullable == "YES",
+        key: place.map(|place| place - 1),
+        generated: extra.contains("GENERATED"),
+        invisible: extra.contains("INVISIBLE"),
     }
 }

@@ -87,6 +87,9 @@ fn oracle(kind: ColumnType, declared: &str, name: &str) -> String {
         ColumnType::Bool | ColumnType::Int64 | ColumnType::UInt64 => format!("{name}+0"),
         ColumnType::Decimal { .. } => format!("TRIM(LEADING '0' FROM CAST({name} AS CHAR))"),
         ColumnType::Float32 | ColumnType::Float64 => format!("CAST({name} AS DOUBLE)"),
+        ColumnType::Text if ["uuid", "inet4", "inet6"].contains(&declared) => {
+            format!("HEX(CAST({name} AS CHAR CHARACTER SET utf8mb4))")
+        }
         ColumnType::Text => format!("HEX(CONVERT({name} USING utf8mb4))"),
         ColumnType::Bytes
             if !declared.contains("binary") && !declared.contains("blob") && declared != "vector(3)" =>
@@ -304,7 +307,7 @@ fn check_layouts(event: &RowsEvent, catalog: &CatalogTable, full: bool) -> Arc<D
     let both = Decoder::from_table_map_and_catalog(&event.map, catalog).unwrap();
     assert_eq!(event.map.has_full, full);
     assert_eq!(both.layout(), selected.layout());
-    let logged = Decoder::from_table_map(&event.map);
+    let logged = Decoder::from_table_map(&event.map, Some(catalog));
     if !full {
         assert!(matches!(logged.unwrap_err(), LayoutError::NotFull { .. }));
         return Arc::new(both);

@@ -12,6 +12,13 @@ pub struct CatalogTable {
     pub columns: Vec<CatalogColumn>,
 }
 
+impl CatalogTable {
+    /// The column of a name, as the source spells it.
+    pub fn column(&self, name: &ColumnName) -> Option<&CatalogColumn> {
+        self.columns.iter().find(|column| column.name == *name)
+    }
+}
+
 /// A column of the catalog.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CatalogColumn {

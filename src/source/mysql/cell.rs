@@ -4,7 +4,9 @@
 
 use std::sync::Arc;
 
+use super::address::Address;
 use super::charset::{Charset, Codec};
+use super::compressed::inflate_value;
 use super::cursor::{be_uint, le_uint};
 use super::decimal;
 use super::injective;
@@ -51,6 +53,12 @@ pub(crate) enum Form {
     /// CHAR: trailing spaces are no part of the value.
     Char(Codec),
     Bytes,
+    /// MariaDB: a compressed VARCHAR or TEXT.
+    CompressedText(Codec),
+    /// MariaDB: a compressed VARBINARY or BLOB.
+    CompressedBytes,
+    /// MariaDB: 4 or 16 bytes that a SELECT shows as text; trailing zeros are left off.
+    Address(Address),
     /// BINARY: zeros up to the length are part of the value.
     Binary(u16),
     /// SRID, then WKB.
@@ -98,9 +106,19 @@ impl Cell {
     pub(crate) fn new(kind: &SqlType, stored: Option<&MapColumn>, key: bool) -> Cell {
         let old =
             stored.is_some_and(|column| matches!(column.code, code::TIME | code::DATETIME | code::TIMESTAMP));
+        let compressed = stored
+            .is_some_and(|column| matches!(column.code, code::BLOB_COMPRESSED | code::VARCHAR_COMPRESSED));
+        let plain = form(kind, old);
+        let form = if !compressed {
+            plain
+        } else if let Form::Text(codec) = plain {
+            Form::CompressedText(codec)
+        } else {
+            Form::CompressedBytes
+        };
         Cell {
             width: width(kind, stored, old),
-            form: form(kind, old),
+            form,
             key,
         }
     }
@@ -147,6 +165,7 @@ fn width(kind: &SqlType, stored: Option<&MapColumn>, old: bool) -> u8 {
             short_prefix(stored, *length, Some(charset))
         }
         SqlType::Binary(length) | SqlType::VarBinary(length) => short_prefix(stored, *length, None),
+        SqlType::Address(address) => short_prefix(stored, address.bytes(), None),
         SqlType::Text { width, .. } | SqlType::Blob(width) => PREFIXED | *width,
         SqlType::Enum { labels, .. } => enum_width(labels.len()),
         SqlType::Set { labels, .. } => set_width(labels.len()),
@@ -186,6 +205,7 @@ fn form(kind: &SqlType, old: bool) -> Form {
             charset.codec.map_or(Form::Bytes, Form::Text)
         }
         SqlType::Binary(length) => Form::Binary(*length),
+        SqlType::Address(address) => Form::Address(*address),
         SqlType::VarBinary(_) | SqlType::Blob(_) | SqlType::Vector(_) => Form::Bytes,
         SqlType::Geometry(_) => Form::Geometry,
         SqlType::Enum { labels, charset } => Form::Enum(Arc::clone(labels), label_codec(charset)),
@@ -242,6 +262,14 @@ fn decode<'a>(form: &'a Form, bytes: &'a [u8], scratch: &'a mut Scratch) -> Resu
         Form::Text(codec) => Ok(text(*codec, bytes, scratch)),
         Form::Char(codec) => Ok(trimmed(text(*codec, bytes, scratch))),
         Form::Bytes => Ok(Value::Bytes(bytes)),
+        Form::CompressedText(_) | Form::CompressedBytes => compressed(form, bytes, scratch),
+        Form::Address(address) => {
+            scratch.text.clear();
+            address
+                .write(bytes, &mut scratch.text)
+                .ok_or("a fixed-size value has another size")?;
+            Ok(Value::Text(&scratch.text))
+        }
         Form::Binary(length) => Ok(padded(bytes, usize::from(*length), scratch)),
         Form::Geometry => Ok(geometry(bytes)),
         Form::Enum(labels, _) => enum_label(labels, le_uint(bytes)),
@@ -321,6 +349,18 @@ pub(crate) fn text<'a>(codec: Codec, bytes: &'a [u8], scratch: &'a mut Scratch) 
         Value::Unrepresentable(Unrepresentable::InvalidText(bytes)),
         Value::Text,
     )
+}
+
+fn compressed<'a>(form: &Form, bytes: &[u8], scratch: &'a mut Scratch) -> Result<Value<'a>, &'static str> {
+    inflate_value(bytes, &mut scratch.bytes).ok_or("a compressed value cannot be inflated")?;
+    let Form::CompressedText(codec) = form else {
+        return Ok(Value::Bytes(&scratch.bytes));
+    };
+    let decoded = codec.decode(&scratch.bytes, &mut scratch.text);
+    Ok(decoded.map_or(
+        Value::Unrepresentable(Unrepresentable::InvalidText(&scratch.bytes)),
+        Value::Text,
+    ))
 }
 
 /// CHAR without its padding. The log leaves it off and so do SELECTs, unless a session set

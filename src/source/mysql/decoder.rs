@@ -95,18 +95,21 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// From a table map with FULL metadata.
+    /// From a table map with FULL metadata, and what `catalog` knows of types that no log names.
     ///
     /// # Errors
     /// [`LayoutError::NotFull`], or [`LayoutError::Column`] for a column that cannot be read exactly.
-    pub fn from_table_map(map: &TableMap) -> Result<Decoder, LayoutError> {
+    pub fn from_table_map(map: &TableMap, catalog: Option<&CatalogTable>) -> Result<Decoder, LayoutError> {
         let mut columns = Vec::with_capacity(map.columns.len());
         for column in &map.columns {
             let Some(name) = column.name.clone() else {
                 let table = map.table.clone();
                 return Err(LayoutError::NotFull { table });
             };
-            let kind = readable(SqlType::from_log(column), &map.table, &name)?;
+            let named = catalog.and_then(|catalog| catalog.column(&name));
+            let kind = SqlType::from_log(column)
+                .map(|kind| kind.named_by_catalog(named.map(|column| column.column_type.as_str())));
+            let kind = readable(kind, &map.table, &name)?;
             columns.push(Planned {
                 cell: Cell::new(&kind, Some(column), column.key.is_some()),
                 column: layout_column(name, &kind, column.nullable, column.key),

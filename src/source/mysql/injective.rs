@@ -22,6 +22,9 @@ pub(crate) fn shares_its_text(form: &Form, bytes: &[u8]) -> bool {
         | Form::Year
         | Form::Temporal(_)
         | Form::Bytes
+        | Form::CompressedText(_)
+        | Form::CompressedBytes
+        | Form::Address(_)
         | Form::Binary(_)
         | Form::Geometry
         | Form::Json => false,

@@ -3,11 +3,13 @@
 //! Values: [`table_map`] and [`catalog`] describe a table, [`decoder`] turns either into a layout with a
 //! plan, [`rows`] and [`snapshot_rows`] walk the rows of the log and of a SELECT by that plan.
 
+mod address;
 pub mod catalog;
 pub mod catalog_read;
 mod cell;
 mod charset;
 pub mod chunks;
+mod compressed;
 pub mod connect;
 mod cursor;
 pub mod ddl;

@@ -205,6 +205,16 @@ fn prologue(kind: RowsKind, body: &[u8]) -> Result<Prologue<'_>, RowsError> {
     })
 }
 
+/// An event's body in two: what lies before the row images, and those.
+///
+/// # Errors
+/// [`RowsError::Head`].
+pub fn split_images(kind: RowsKind, body: &[u8]) -> Result<(&[u8], &[u8]), RowsError> {
+    let images = prologue(kind, body)?.images.len();
+    let head = body.len().checked_sub(images).ok_or(RowsError::Head)?;
+    body.split_at_checked(head).ok_or(RowsError::Head)
+}
+
 /// How many bytes of row images an event holds: what the transaction's ordinal counter moves by, whether
 /// or not the table is captured.
 ///

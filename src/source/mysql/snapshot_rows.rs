@@ -8,6 +8,7 @@ use std::sync::Arc;
 use mysql_async::{Row, Value as Sent};
 
 use super::cell::{self, Cell, Form, Scratch, Temporal};
+use super::charset::Codec;
 use super::cursor::be_uint;
 use super::decimal;
 use super::decoder::Decoder;
@@ -198,6 +199,7 @@ fn bytes_value<'a>(cell: &'a Cell, bytes: &'a [u8], scratch: &'a mut Scratch) ->
             cell.decode(bytes, scratch).ok()
         }
         Form::Enum(_, codec) | Form::Set(_, codec) => Some(cell::text(*codec, bytes, scratch)),
+        Form::Address(_) => Some(cell::text(Codec::Utf8, bytes, scratch)),
         Form::Json => Some(Value::Json(std::str::from_utf8(bytes).ok()?)),
         Form::Bool => number(bytes).map(|bits| Value::Bool(bits & 1 != 0)),
         Form::Bits => number(bytes).map(|bits| Value::Int(bits.cast_signed())),
@@ -221,6 +223,8 @@ fn bytes_value<'a>(cell: &'a Cell, bytes: &'a [u8], scratch: &'a mut Scratch) ->
         | Form::Float
         | Form::Double
         | Form::Year
+        | Form::CompressedText(_)
+        | Form::CompressedBytes
         | Form::Temporal(_) => None,
     }
 }

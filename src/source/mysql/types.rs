@@ -3,13 +3,14 @@
 //! [`ColumnType`], the text that a layout shows and the cell's decoder. What only one of the two knows
 //! (display widths, collations, SRIDs, DOUBLE's digits) is left out, so that both give equal layouts.
 //!
-//! Types that the log cannot tell apart from others and that the catalog can (MariaDB's UUID, INET4 and
-//! INET6, which look like BINARY there; compressed columns) are refused. MariaDB's JSON is LONGTEXT in both.
+//! MariaDB's UUID, INET4 and INET6 look like BINARY in the log, whatever its metadata: that they are not, only
+//! the catalog tells. Its JSON is LONGTEXT in both, and a compressed column is what it is without compression.
 
 mod column_type;
 
 use std::sync::Arc;
 
+use super::address::Address;
 use super::charset::Charset;
 use super::table_map::{MapColumn, code};
 use crate::event::ColumnType;
@@ -61,6 +62,8 @@ pub(crate) enum SqlType {
         charset: &'static Charset,
     },
     Binary(u16),
+    /// MariaDB's UUID, INET4 and INET6.
+    Address(Address),
     VarBinary(u16),
     Blob(u8),
     Enum {
@@ -141,9 +144,8 @@ impl SqlType {
             TIME | TIME2 => SqlType::Time(within(column.meta, 0, 6)?),
             DATETIME | DATETIME2 => SqlType::DateTime(within(column.meta, 0, 6)?),
             TIMESTAMP | TIMESTAMP2 => SqlType::Timestamp(within(column.meta, 0, 6)?),
-            STRING | VARCHAR | VAR_STRING | BLOB | TINY_BLOB | MEDIUM_BLOB | LONG_BLOB => {
-                string_from_log(column, charset_from_log(column)?)?
-            }
+            STRING | VARCHAR | VAR_STRING | BLOB | TINY_BLOB | MEDIUM_BLOB | LONG_BLOB | BLOB_COMPRESSED
+            | VARCHAR_COMPRESSED => string_from_log(column, charset_from_log(column)?)?,
             ENUM | SET => labelled_from_log(column)?,
             JSON => SqlType::Json,
             GEOMETRY => {
@@ -183,7 +185,8 @@ impl SqlType {
             | SqlType::VarChar { .. }
             | SqlType::Text { .. }
             | SqlType::Enum { .. }
-            | SqlType::Set { .. } => ColumnType::Text,
+            | SqlType::Set { .. }
+            | SqlType::Address(_) => ColumnType::Text,
             SqlType::Binary(_)
             | SqlType::VarBinary(_)
             | SqlType::Blob(_)
@@ -223,6 +226,7 @@ impl SqlType {
             SqlType::VarChar { length, charset } => format!("varchar({length}) charset {}", charset.name),
             SqlType::Text { width, charset } => format!("{}text charset {}", size(*width), charset.name),
             SqlType::Binary(length) => format!("binary({length})"),
+            SqlType::Address(address) => address.declared().to_owned(),
             SqlType::VarBinary(length) => format!("varbinary({length})"),
             SqlType::Blob(width) => format!("{}blob", size(*width)),
             SqlType::Enum { labels, charset } => labelled("enum", labels, charset),
@@ -274,12 +278,27 @@ impl SqlType {
             | SqlType::DateTime(_)
             | SqlType::Timestamp(_)
             | SqlType::Binary(_)
+            | SqlType::Address(_)
             | SqlType::VarBinary(_)
             | SqlType::Blob(_)
             | SqlType::Json
             | SqlType::Geometry(_)
             | SqlType::Vector(_) => None,
         }
+    }
+
+    /// Whether the log would describe this type so.
+    fn looks_like(&self, logged: &SqlType) -> bool {
+        if let SqlType::Address(address) = self {
+            return *logged == SqlType::Binary(address.bytes());
+        }
+        self == logged
+    }
+
+    /// The type of a column of the log, or the catalog's where that is one that the log cannot name.
+    pub(crate) fn named_by_catalog(self, catalog: Option<&str>) -> SqlType {
+        let named = catalog.and_then(Address::parse).map(SqlType::Address);
+        named.filter(|named| named.looks_like(&self)).unwrap_or(self)
     }
 
     /// Checks that a column of the log, whose metadata is not FULL, is of this type as far as the log
@@ -298,7 +317,7 @@ impl SqlType {
             if let SqlType::Geometry(kind) = self {
                 filled.geometry = column.geometry.or_else(|| Some(u32::from(*kind)));
             }
-            SqlType::from_log(&filled)? == *self
+            self.looks_like(&SqlType::from_log(&filled)?)
         };
         if agrees {
             return Ok(());
@@ -373,12 +392,14 @@ fn string_from_log(column: &MapColumn, charset: &'static Charset) -> Result<SqlT
     use code::*;
     let binary = charset.is_binary();
     // Every length in the log is in bytes of the longest character.
-    let length = column.meta / charset.max_len;
+    // A compressed one has one more for its head.
+    let head = u16::from(column.code == VARCHAR_COMPRESSED);
+    let length = column.meta.saturating_sub(head) / charset.max_len;
     Ok(match column.code {
         STRING if binary => SqlType::Binary(length),
         STRING => SqlType::Char { length, charset },
-        VARCHAR | VAR_STRING if binary => SqlType::VarBinary(length),
-        VARCHAR | VAR_STRING => SqlType::VarChar { length, charset },
+        VARCHAR | VAR_STRING | VARCHAR_COMPRESSED if binary => SqlType::VarBinary(length),
+        VARCHAR | VAR_STRING | VARCHAR_COMPRESSED => SqlType::VarChar { length, charset },
         _ if binary => SqlType::Blob(within(column.meta, 1, 4)?),
         _ => SqlType::Text {
             width: within(column.meta, 1, 4)?,

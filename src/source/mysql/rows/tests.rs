@@ -33,7 +33,7 @@ fn parse(body: &[u8]) -> Result<TableMap, TableMapError> {
 fn decoder() -> Arc<Decoder> {
     let map = parse(&table_map()).unwrap();
     assert!(map.has_full);
-    Arc::new(Decoder::from_table_map(&map).unwrap())
+    Arc::new(Decoder::from_table_map(&map, None).unwrap())
 }
 
 fn at(first_ordinal: u64) -> RowsAt {
@@ -232,7 +232,7 @@ proptest! {
             *slot = byte;
         }
         if let Ok(map) = parse(&bent) {
-            drop(Decoder::from_table_map(&map));
+            drop(Decoder::from_table_map(&map, None));
         }
     }
 }

@@ -157,12 +157,14 @@ impl Assembler {
         }
         match event.kind {
             kind::TABLE_MAP => self.table_map(event),
-            kind::WRITE_ROWS_V1..=kind::DELETE_ROWS_V1 | kind::WRITE_ROWS..=kind::DELETE_ROWS => {
+            kind::WRITE_ROWS_V1..=kind::DELETE_ROWS_V1
+            | kind::WRITE_ROWS..=kind::DELETE_ROWS
+            | kind::MARIADB_WRITE_ROWS_COMPRESSED_V1..=kind::MARIADB_DELETE_ROWS_COMPRESSED => {
                 self.rows(event, out)
             }
             kind::PARTIAL_UPDATE_ROWS => self.partial_rows(event, out),
             kind::XID | kind::XA_PREPARE => self.commit(event, out),
-            kind::QUERY => self.query(event, out),
+            kind::QUERY | kind::MARIADB_QUERY_COMPRESSED => self.query(event, out),
             kind::GTID | kind::GTID_TAGGED | kind::ANONYMOUS_GTID => {
                 let parsed = event.gtid.clone();
                 let (gtid, micros) = parsed.ok_or_else(|| self.malformed(event.kind, "it does not parse"))?;
@@ -181,9 +183,6 @@ impl Assembler {
                 Ok(())
             }
             kind::INCIDENT => Err(StreamError::Incident { at: self.place() }),
-            kind::MARIADB_QUERY_COMPRESSED..=kind::MARIADB_DELETE_ROWS_COMPRESSED => {
-                Err(StreamError::Compressed { at: self.place() })
-            }
             kind::STOP
             | kind::INTVAR
             | kind::RAND

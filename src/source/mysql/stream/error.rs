@@ -40,12 +40,6 @@ pub enum StreamError {
         /// Where the event ends.
         at: BinlogCoord,
     },
-    /// MariaDB's compressed events.
-    #[error("binlog event at {at} is compressed by log_bin_compress")]
-    Compressed {
-        /// Where the event ends.
-        at: BinlogCoord,
-    },
     /// The server itself lost events.
     #[error("the server noted an incident at {at}: its binlog lacks events")]
     Incident {
@@ -84,7 +78,6 @@ impl Classify for StreamError {
             StreamError::Checksum { .. }
             | StreamError::Malformed { .. }
             | StreamError::Unknown { .. }
-            | StreamError::Compressed { .. }
             | StreamError::Incident { .. }
             | StreamError::Cut { .. }
             | StreamError::Lost { .. }
@@ -106,7 +99,6 @@ impl Classify for StreamError {
             StreamError::Unknown { .. } => {
                 "the server is newer than this replicator, or has a plugin that writes events of its own: update the replicator".to_owned()
             }
-            StreamError::Compressed { .. } => format!("set log_bin_compress=OFF at the server; then {copy_anew}"),
             StreamError::Incident { .. } | StreamError::Cut { .. } => copy_anew.to_owned(),
             StreamError::Lost { .. } => {
                 format!("keep binlogs longer (binlog_expire_logs_seconds; on Aurora and RDS mysql.rds_set_configuration 'binlog retention hours'); then {copy_anew}")

@@ -9,13 +9,21 @@ use super::assemble::{Assembler, Out};
 use super::error::StreamError;
 use super::raw::{RawEvent, kind};
 use crate::event::{Break, BreakCause, Item, TableId};
+use crate::source::mysql::compressed::EventPart;
 use crate::source::mysql::ddl::{self, DdlKind, Statement};
 use crate::source::mysql::query_event::QueryEvent;
 
 impl Assembler {
     pub(super) fn query(&mut self, event: &RawEvent<'_>, out: &mut Vec<Out>) -> Result<(), StreamError> {
-        let query = QueryEvent::parse(&Bytes::copy_from_slice(event.body))
-            .map_err(|error| self.malformed(kind::QUERY, error.to_string()))?;
+        let mut query = QueryEvent::parse(&Bytes::copy_from_slice(event.body))
+            .map_err(|error| self.malformed(event.kind, error.to_string()))?;
+        if event.kind == kind::MARIADB_QUERY_COMPRESSED {
+            let mut statement = Vec::new();
+            EventPart::parse(&query.statement)
+                .and_then(|part| part.inflate(&mut statement))
+                .ok_or_else(|| self.malformed(event.kind, "its statement cannot be inflated"))?;
+            query.statement = statement.into();
+        }
         // The form that every transaction of rows begins with needs no lexer.
         if query.statement == b"BEGIN"[..] {
             self.open_txn(event)?.begun = true;

@@ -73,8 +73,10 @@ pub mod kind {
     pub const MARIADB_GTID_LIST: u8 = 163;
     /// MariaDB: the file is encrypted at rest.
     pub const MARIADB_START_ENCRYPTION: u8 = 164;
-    /// MariaDB: compressed statement, the first of the compressed types.
+    /// MariaDB: compressed statement.
     pub const MARIADB_QUERY_COMPRESSED: u8 = 165;
+    /// MariaDB: compressed rows, the first of the six types.
+    pub const MARIADB_WRITE_ROWS_COMPRESSED_V1: u8 = 166;
     /// MariaDB: the last of the compressed types.
     pub const MARIADB_DELETE_ROWS_COMPRESSED: u8 = 171;
 }
@@ -156,6 +158,20 @@ pub fn suffix(name: &str) -> Option<u64> {
         let plain = digits.len() >= 6 && digits.bytes().all(|byte| byte.is_ascii_digit());
         plain.then(|| digits.parse().ok()).flatten()
     })
+}
+
+/// The type of the same rows event without MariaDB's compression; `None` where there is none to take off.
+pub fn uncompressed_rows(compressed: u8) -> Option<u8> {
+    const BY_TYPE: [u8; 6] = [
+        kind::WRITE_ROWS_V1,
+        kind::UPDATE_ROWS_V1,
+        kind::DELETE_ROWS_V1,
+        kind::WRITE_ROWS,
+        kind::UPDATE_ROWS,
+        kind::DELETE_ROWS,
+    ];
+    let index = compressed.checked_sub(kind::MARIADB_WRITE_ROWS_COMPRESSED_V1)?;
+    BY_TYPE.get(usize::from(index)).copied()
 }
 
 /// Whether a MariaDB GTID event opens a group without BEGIN and COMMIT (DDL).

@@ -8,8 +8,9 @@ use super::assemble::{Assembler, Mapped, Out, Target};
 use super::error::StreamError;
 use super::raw::{self, RawEvent};
 use crate::event::{Break, BreakCause, Item, TableId};
+use crate::source::mysql::compressed::EventPart;
 use crate::source::mysql::decoder::Decoder;
-use crate::source::mysql::rows::{RowsAt, RowsError, RowsKind, decode_rows, image_bytes};
+use crate::source::mysql::rows::{RowsAt, RowsError, RowsKind, decode_rows, split_images};
 use crate::source::mysql::table_map::{TableMap, TableMapHead};
 
 impl Assembler {
@@ -53,7 +54,7 @@ impl Assembler {
             Err(error) => return unknown(error.to_string()),
         };
         let decoder = match self.catalog.get(table) {
-            _ if map.has_full => Decoder::from_table_map(&map),
+            catalog if map.has_full => Decoder::from_table_map(&map, catalog),
             Some(catalog) => Decoder::from_table_map_and_catalog(&map, catalog),
             None => {
                 return unknown("it is not in the catalog, and binlog_row_metadata is not FULL".to_owned());
@@ -113,8 +114,8 @@ impl Assembler {
             })));
             return Ok(());
         }
-        let kind = RowsKind::of(event.kind).ok_or_else(|| self.malformed(event.kind, "no rows event"))?;
-        match decode_rows(&decoder, kind, Bytes::copy_from_slice(event.body), at) {
+        let (kind, body) = self.plain(event)?;
+        match decode_rows(&decoder, kind, body, at) {
             Ok((changes, _next)) => out.push(Out::Item(Item::Rows(changes))),
             Err(error) => {
                 let cause = match error {
@@ -138,8 +139,41 @@ impl Assembler {
     }
 
     fn images(&self, event: &RawEvent<'_>) -> Result<u64, StreamError> {
-        let kind = RowsKind::of(event.kind).ok_or_else(|| self.malformed(event.kind, "no rows event"))?;
-        image_bytes(kind, event.body).map_err(|error| self.malformed(event.kind, error.to_string()))
+        let (kind, compressed) = self.rows_kind(event)?;
+        let (_head, images) =
+            split_images(kind, event.body).map_err(|error| self.malformed(event.kind, error.to_string()))?;
+        if compressed {
+            return Ok(self.images_part(event, images)?.size);
+        }
+        u64::try_from(images.len()).map_err(|_| self.malformed(event.kind, "too long"))
+    }
+
+    /// What a rows event does, and whether MariaDB compressed its images.
+    fn rows_kind(&self, event: &RawEvent<'_>) -> Result<(RowsKind, bool), StreamError> {
+        let plain = raw::uncompressed_rows(event.kind);
+        let kind = RowsKind::of(plain.unwrap_or(event.kind));
+        let kind = kind.ok_or_else(|| self.malformed(event.kind, "no rows event"))?;
+        Ok((kind, plain.is_some()))
+    }
+
+    /// A rows event's body as it would be without compression. Only captured tables pay for it: others
+    /// are counted by the size that the event announces.
+    fn plain(&self, event: &RawEvent<'_>) -> Result<(RowsKind, Bytes), StreamError> {
+        let (kind, compressed) = self.rows_kind(event)?;
+        if !compressed {
+            return Ok((kind, Bytes::copy_from_slice(event.body)));
+        }
+        let (head, images) =
+            split_images(kind, event.body).map_err(|error| self.malformed(event.kind, error.to_string()))?;
+        let mut body = head.to_vec();
+        self.images_part(event, images)?
+            .inflate(&mut body)
+            .ok_or_else(|| self.malformed(event.kind, "its rows cannot be inflated"))?;
+        Ok((kind, body.into()))
+    }
+
+    fn images_part<'a>(&self, event: &RawEvent<'_>, images: &'a [u8]) -> Result<EventPart<'a>, StreamError> {
+        EventPart::parse(images).ok_or_else(|| self.malformed(event.kind, "its rows cannot be inflated"))
     }
 
     pub(super) fn partial_rows(
