@@ -14,7 +14,7 @@ use replicator::sink::bigquery::BigQuery;
 use replicator::sink::{Batch, Prepared, Sink, SinkError};
 use serde_json::Value as Json;
 
-use crate::client::Emulator;
+use crate::client::{Emulator, Row, Schema};
 
 /// Rows by index.
 #[derive(Debug)]
@@ -41,10 +41,14 @@ struct World {
 
 impl World {
     async fn start() -> World {
+        World::with_staleness("0").await
+    }
+
+    async fn with_staleness(staleness: &str) -> World {
         let emulator = Emulator::start().await;
         let text = format!(
             "pipeline: edges\nsources:\n  - name: s\n    mysql: {{ url: 'mysql://r@localhost', tables: ['*.*'] }}\n\
-             sink:\n  bigquery:\n    project: p\n    auth: none\n    max_staleness: '0'\n    \
+             sink:\n  bigquery:\n    project: p\n    auth: none\n    max_staleness: '{staleness}'\n    \
              endpoints: {{ rest: '{}', write: '{}' }}\ncheckpoint: file:///nowhere\n",
             emulator.running.rest_url(),
             emulator.running.write_url(),
@@ -388,4 +392,26 @@ async fn a_number_past_the_end_is_put_aside() {
     let rows = world.emulator.query("SELECT id, c FROM d.t ORDER BY id").await;
     let row = |id: &str, c: &str| vec![Some(id.to_owned()), Some(c.to_owned())];
     assert_eq!(rows, Ok(vec![row("1", "1.5"), row("3", "0")]));
+}
+
+/// What was written is not taken for an empty table while no query sees it, nor once all of it was deleted.
+#[tokio::test]
+async fn a_table_that_was_written_to_is_not_empty() {
+    let world = World::with_staleness("30d").await;
+    let columns = [("id", ColumnType::Int64), ("name", ColumnType::Text)];
+    let layout = layout(TableId::new("d", "t"), &columns);
+    assert_eq!(world.prepare(&layout).await.ok(), Some(Prepared::Created));
+    assert_eq!(world.prepare(&layout).await.ok(), Some(Prepared::Empty));
+    let row = vec![Value::Int(1), Value::Text("a")];
+    assert_eq!(world.write(&layout, vec![row]).await, 0);
+    assert_eq!(world.emulator.query("SELECT id FROM d.t").await, Ok(Vec::new()));
+    assert_eq!(world.prepare(&layout).await.ok(), Some(Prepared::NotEmpty));
+
+    let mut connection = world.emulator.connect("t").await;
+    let gone = vec![Row::delete(1, "1/1/FF/2")];
+    let taken = connection.append("t", &Schema::changes(), gone).await;
+    assert_eq!(taken.expect("taken"), [0_i64; 0]);
+    world.emulator.clock.advance(Duration::from_secs(30 * 86_400));
+    assert_eq!(world.emulator.query("SELECT id FROM d.t").await, Ok(Vec::new()));
+    assert_eq!(world.prepare(&layout).await.ok(), Some(Prepared::NotEmpty));
 }

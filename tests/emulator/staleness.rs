@@ -179,3 +179,27 @@ async fn columns_come_and_go_under_a_baseline() {
     assert_eq!(rows, [[Some("1".to_owned()), None]]);
     emulator.run(&["DROP TABLE d.t"]).await;
 }
+
+/// Rules: streaming-buffer.
+#[tokio::test]
+async fn a_table_says_what_waits_to_be_applied() {
+    let (emulator, mut connection) = stale().await;
+    let path = "/datasets/d/tables/t";
+    let (_, empty) = emulator.call("GET", path, None).await;
+    assert!(empty["streamingBuffer"].is_null(), "{empty}");
+    upsert(&mut connection, 1, "abc", "1").await;
+    let (_, waiting) = emulator.call("GET", path, None).await;
+    assert_eq!(
+        (&waiting["numRows"], &waiting["numBytes"]),
+        (&json!("0"), &json!("0"))
+    );
+    assert_eq!(waiting["streamingBuffer"]["estimatedRows"], "1");
+    assert_eq!(waiting["streamingBuffer"]["estimatedBytes"], "13");
+    emulator.wait(600);
+    let (_, applied) = emulator.call("GET", path, None).await;
+    assert!(applied["streamingBuffer"].is_null(), "{applied}");
+    assert_eq!(
+        (&applied["numRows"], &applied["numBytes"]),
+        (&json!("1"), &json!("13"))
+    );
+}

@@ -13,6 +13,7 @@ use crate::emulator::engine::Engine;
 use crate::emulator::error::{ApiError, ApiResult};
 use crate::emulator::schema::{DatasetRef, Field, Kind, Table, TableOptions, TableRef};
 use crate::emulator::store::alter::{OptionsPatch, Step};
+use crate::emulator::store::baseline::Extent;
 use crate::emulator::store::catalog::{NewField, NewPartitioning, NewTable};
 
 /// A column as the REST API shows it.
@@ -68,7 +69,7 @@ fn head(table: &Table) -> Value {
 }
 
 /// A table as the REST API shows it.
-pub(super) fn resource(table: &Table, location: &str, rows: u64) -> Value {
+pub(super) fn resource(table: &Table, location: &str, extent: &Extent) -> Value {
     let mut resource = head(table);
     let fields = table.fields.iter();
     let fields: Vec<Value> = fields
@@ -87,11 +88,19 @@ pub(super) fn resource(table: &Table, location: &str, rows: u64) -> Value {
         "schema": { "fields": fields },
         "location": location,
         "lastModifiedTime": table.modified_ms.to_string(),
-        "numRows": rows.to_string(),
-        "numBytes": "0",
+        "numRows": extent.rows.to_string(),
+        "numBytes": extent.bytes.to_string(),
     });
     if let (Some(resource), Value::Object(more)) = (resource.as_object_mut(), more) {
         resource.extend(more);
+        if let Some(waiting) = &extent.waiting {
+            let buffer = json!({
+                "estimatedRows": waiting.rows.to_string(),
+                "estimatedBytes": waiting.bytes.to_string(),
+                "oldestEntryTime": (waiting.since / 1_000).to_string(),
+            });
+            resource.insert("streamingBuffer".to_owned(), buffer);
+        }
         extend_with_options(resource, table);
     }
     resource
@@ -283,7 +292,7 @@ pub(super) async fn insert(
     let made = engine.run(move |store| {
         let location = store.dataset(&new.name.dataset)?.location.clone();
         let table = store.atomically(|store| store.create_table(new))?;
-        Ok(resource(&table, &location, 0))
+        Ok(resource(&table, &location, &Extent::default()))
     });
     Ok(Json(made.await?))
 }
@@ -296,7 +305,7 @@ pub(super) async fn get(
     let found = engine.run(move |store| {
         let table = store.table(&name)?;
         let location = store.dataset(&name.dataset)?.location.clone();
-        Ok(resource(&table, &location, store.count_rows(&table)?))
+        Ok(resource(&table, &location, &store.extent(&table)?))
     });
     Ok(Json(found.await?))
 }
@@ -364,7 +373,7 @@ async fn change(
         let steps = steps(&table, &asked, is_whole)?;
         let table = store.alter_table(&name, steps)?;
         let location = store.dataset(&name.dataset)?.location.clone();
-        Ok(resource(&table, &location, store.count_rows(&table)?))
+        Ok(resource(&table, &location, &store.extent(&table)?))
     });
     Ok(Json(changed.await?))
 }

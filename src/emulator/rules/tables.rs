@@ -77,6 +77,12 @@ pub(super) const RULES: &[Rule] = &[
         CDC,
     ),
     rule(
+        "streaming-buffer",
+        "What waits to be applied is the `streamingBuffer` of the table’s resource; `numRows` and `numBytes` leave it out.",
+        Documented,
+        TABLES,
+    ),
+    rule(
         "partition-filter-merges",
         "While queries merge, `require_partition_filter` is not supported.",
         Documented,

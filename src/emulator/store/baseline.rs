@@ -18,6 +18,26 @@ use crate::emulator::schema::{Baseline, Kind, Table};
 /// Whom Google's apply jobs run as.
 const APPLIER: &str = "bigquery-adminbot@system.gserviceaccount.com";
 
+/// How much a table holds, as its resource says it.
+#[derive(Debug, Default)]
+pub(crate) struct Extent {
+    /// Rows without those that wait.
+    pub(crate) rows: u64,
+    /// Their bytes.
+    pub(crate) bytes: u64,
+    /// What waits to be applied; none if nothing does.
+    pub(crate) waiting: Option<Waiting>,
+}
+
+/// Changes that wait to be applied.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    pub(crate) rows: u64,
+    pub(crate) bytes: u64,
+    /// When they may have begun to, microseconds since 1970.
+    pub(crate) since: i64,
+}
+
 /// `max_staleness` in microseconds; zero if queries shall see everything.
 fn staleness(table: &Table) -> i64 {
     let text = table.options.max_staleness.as_deref();
@@ -173,6 +193,42 @@ impl Store {
     /// Whether a query on the table merges as it runs.
     pub(crate) fn merges(&self, table: &Table) -> bool {
         table.has_changes && !self.sees_baseline(table)
+    }
+
+    /// How much a table holds. Its resource knows no merges at query time: what is not applied waits.
+    pub(crate) fn extent(&self, table: &Table) -> ApiResult<Extent> {
+        let Some(baseline) = &table.baseline else {
+            return Ok(Extent {
+                rows: self.count(&table.storage(), "gone IS NULL")?,
+                bytes: self.bytes(table, &table.storage(), "gone IS NULL")?,
+                waiting: None,
+            });
+        };
+        let dirty = table.dirty();
+        let waiting = match self.count(&dirty, "true")? {
+            0 => None,
+            rows => Some(Waiting {
+                rows,
+                bytes: self.bytes(
+                    table,
+                    &table.storage(),
+                    &format!("rid IN (SELECT rid FROM {dirty})"),
+                )?,
+                since: baseline.due,
+            }),
+        };
+        Ok(Extent {
+            rows: self.count(&table.base(), "true")?,
+            bytes: self.bytes(table, &table.base(), "true")?,
+            waiting,
+        })
+    }
+
+    /// Rows of a table of the storage.
+    pub(super) fn count(&self, storage: &str, condition: &str) -> ApiResult<u64> {
+        let sql = format!("SELECT count(*) FROM {storage} WHERE {condition}");
+        let count: i64 = self.connection.query_row(&sql, (), |row| row.get(0))?;
+        Ok(u64::try_from(count).unwrap_or(0))
     }
 
     /// Counts a merge that a query made, and gives the bytes it read.

@@ -8,7 +8,7 @@
 pub(crate) mod alter;
 pub(crate) mod append;
 pub(crate) mod audit;
-mod baseline;
+pub(crate) mod baseline;
 pub(crate) mod catalog;
 pub(crate) mod jobs;
 pub(crate) mod rows;

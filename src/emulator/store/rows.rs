@@ -49,12 +49,7 @@ impl Store {
 
     /// How many rows a table has.
     pub(crate) fn count_rows(&self, table: &Table) -> ApiResult<u64> {
-        let sql = format!(
-            "SELECT count(*) FROM {} WHERE gone IS NULL",
-            self.read_from(table)
-        );
-        let count: i64 = self.connection.query_row(&sql, (), |row| row.get(0))?;
-        Ok(u64::try_from(count).unwrap_or(0))
+        self.count(&self.read_from(table), "gone IS NULL")
     }
 
     /// Writes every row's key anew, after the primary key changed.

@@ -89,6 +89,12 @@ pub(super) fn quoted(path: impl std::fmt::Display) -> String {
     format!("`{text}`")
 }
 
+/// A text as a literal of a query.
+pub(super) fn literal(text: &str) -> String {
+    let text = text.replace('\\', "\\\\").replace('\'', "\\'");
+    format!("'{text}'")
+}
+
 fn is_of(group: Group, c: char) -> bool {
     if c.is_ascii() {
         // The tables are for the others.

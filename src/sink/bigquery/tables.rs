@@ -12,7 +12,7 @@ use super::auth::{Tokens, address};
 use super::connect::Server;
 use super::delivery::Destination;
 use super::error::Error;
-use super::name::{self, quoted};
+use super::name::{self, literal, quoted};
 use super::plan::{Place, Target};
 use super::query::{Jobs, Rows};
 use super::rest::{Call, Refusal, Rest, delays};
@@ -47,6 +47,18 @@ pub(super) struct Tables {
 struct Found {
     schema: FoundSchema,
     table_constraints: FoundConstraints,
+    /// Only of a table with rows that are not in its storage yet.
+    streaming_buffer: Option<Value>,
+    /// Rows without those; REST writes it as text.
+    num_rows: Option<String>,
+}
+
+impl Found {
+    /// Whether the resource itself says that there are rows. That it does not say so proves nothing.
+    fn holds_rows(&self) -> bool {
+        let stored = self.num_rows.as_ref().is_some_and(|rows| rows != "0");
+        stored || self.streaming_buffer.is_some()
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -174,11 +186,39 @@ impl Tables {
                 problems,
             });
         }
-        let sql = format!("SELECT 1 FROM {} LIMIT 1", quoted(&target.destination.place));
-        Ok(match self.jobs.has_row(&self.rest, &sql).await? {
-            Rows::None => Prepared::Empty,
-            Rows::Some | Rows::TooDear => Prepared::NotEmpty,
+        Ok(if self.was_written(&target.destination.place, found).await? {
+            Prepared::NotEmpty
+        } else {
+            Prepared::Empty
         })
+    }
+
+    /// Whether rows were ever written to a table, for all that can be known. Within `max_staleness` a query does not
+    /// see those that wait to be applied, and metadata is late; so what waits is asked for first, then what is
+    /// visible, then whether anything was applied: rows move that way, and deletes leave their numbers behind.
+    async fn was_written(&self, place: &Place, found: &Found) -> Result<bool, Error> {
+        if found.holds_rows() {
+            return Ok(true);
+        }
+        let Place {
+            project,
+            dataset,
+            table,
+        } = place;
+        let schema = quoted(format!("{project}.{dataset}"));
+        let visible = format!("SELECT 1 FROM {} LIMIT 1", quoted(place));
+        let applied = format!(
+            "SELECT 1 FROM {schema}.INFORMATION_SCHEMA.TABLES WHERE table_name = {} \
+             AND upsert_stream_apply_watermark IS NOT NULL",
+            literal(table)
+        );
+        for sql in [visible, applied] {
+            match self.jobs.has_row(&self.rest, &sql).await? {
+                Rows::None => {}
+                Rows::Some | Rows::TooDear => return Ok(true),
+            }
+        }
+        Ok(false)
     }
 
     async fn ensure_dataset(&self, place: &Place) -> Result<(), Error> {

@@ -101,16 +101,25 @@ pub(super) const DATASET: &str = "GET projects/p/datasets/shop";
 const QUERY: &str = "POST projects/jobs/queries";
 
 fn fitting() -> Answer {
+    fitting_with(&json!({}))
+}
+
+/// A table that fits, with more in its resource.
+fn fitting_with(more: &serde_json::Value) -> Answer {
     let field = |name: &str, kind: &str| json!({ "name": name, "type": kind, "mode": "NULLABLE" });
     let fields = [
         field("id", "INTEGER"),
         field("v", "STRING"),
         field("_replicator_commit_time", "TIMESTAMP"),
     ];
-    let body = json!({
+    let mut body = json!({
         "schema": { "fields": fields },
         "tableConstraints": { "primaryKey": { "columns": ["id"] } },
+        "numRows": "0",
     });
+    if let (Some(body), Some(more)) = (body.as_object_mut(), more.as_object()) {
+        body.extend(more.clone());
+    }
     answer(TABLE, 200, body)
 }
 
@@ -156,7 +165,18 @@ async fn whether_a_table_has_rows_is_asked_by_a_capped_query_that_may_take_its_t
     let later = json!({ "jobComplete": false, "jobReference": { "projectId": "jobs", "jobId": "j", "location": "EU" } });
     let results = "GET projects/jobs/queries/j";
     for (answers, expected) in [
-        (vec![answer(QUERY, 200, empty.clone())], Prepared::Empty),
+        (
+            vec![
+                answer(QUERY, 200, empty.clone()),
+                answer(QUERY, 200, empty.clone()),
+            ],
+            Prepared::Empty,
+        ),
+        // Nothing is visible, but changes were applied once.
+        (
+            vec![answer(QUERY, 200, empty.clone()), answer(QUERY, 200, row.clone())],
+            Prepared::NotEmpty,
+        ),
         (vec![answer(QUERY, 200, row.clone())], Prepared::NotEmpty),
         (
             vec![refusal(QUERY, 400, "bytesBilledLimitExceeded")],
@@ -173,6 +193,7 @@ async fn whether_a_table_has_rows_is_asked_by_a_capped_query_that_may_take_its_t
         (
             vec![
                 refusal(QUERY, 403, "rateLimitExceeded"),
+                answer(QUERY, 200, empty.clone()),
                 answer(QUERY, 200, empty),
             ],
             Prepared::Empty,
@@ -185,6 +206,21 @@ async fn whether_a_table_has_rows_is_asked_by_a_capped_query_that_may_take_its_t
         assert_eq!(query["query"], "SELECT 1 FROM `p.shop.orders` LIMIT 1");
         assert_eq!(query["maximumBytesBilled"], "104857600");
         assert_eq!(query["labels"]["replicator_pipeline"], "shop");
+    }
+}
+
+/// Within `max_staleness` no query sees what waits to be applied.
+#[tokio::test]
+async fn rows_that_no_query_sees_yet_are_rows() {
+    for more in [
+        json!({ "streamingBuffer": { "estimatedRows": "1", "estimatedBytes": "9" } }),
+        // Its estimates are none.
+        json!({ "streamingBuffer": { "estimatedRows": "0" } }),
+        json!({ "numRows": "1" }),
+    ] {
+        let ends = ends(vec![fitting_with(&more)], Vec::new()).await;
+        assert_eq!(ends.prepare().await.unwrap(), Prepared::NotEmpty, "{more}");
+        assert_eq!(ends.rest.calls().len(), 1);
     }
 }
 
@@ -203,6 +239,7 @@ async fn a_table_that_another_made_meanwhile_is_examined() {
         answer(DATASET, 200, json!({})),
         refusal("POST projects/p/datasets/shop/tables", 409, "duplicate"),
         fitting(),
+        answer(QUERY, 200, json!({ "jobComplete": true })),
         answer(QUERY, 200, json!({ "jobComplete": true })),
     ];
     let ends = ends(answers, Vec::new()).await;
