@@ -196,6 +196,15 @@ fn describe() {
         "Time since the checkpoint was written"
     );
     describe_gauge!(
+        "replicator_xa_prepared",
+        "XA transactions that are prepared and neither committed nor rolled back"
+    );
+    describe_gauge!(
+        "replicator_xa_prepared_oldest_seconds",
+        Unit::Seconds,
+        "Age of the oldest of them: the server's log must keep its rows"
+    );
+    describe_gauge!(
         "replicator_table_parked",
         "1 if the table is not followed any more"
     );

@@ -11,21 +11,14 @@
 
 mod support;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use mysql_async::prelude::Queryable;
-use replicator::checkpoint::{FileStore, Store};
 use replicator::clock::Clock;
-use replicator::event::TableId;
-use replicator::fault::chain;
-use replicator::pipeline::{Parts, PipelineError, Plan, run};
-use replicator::sink::memory::Memory;
-use replicator::source::mysql::Mysql;
-use replicator::status::{Status, TableProgress};
-use replicator::task::{self, Task};
+use replicator::status::TableProgress;
+use replicator::task;
+use support::pipeline::Pipeline;
 use support::{Flavour, TestDb};
-use tokio_util::sync::CancellationToken;
 
 const SCHEMA: &[&str] = &[
     "CREATE DATABASE shop",
@@ -33,121 +26,8 @@ const SCHEMA: &[&str] = &[
     "CREATE TABLE shop.ignored (id INT PRIMARY KEY, note TEXT)",
 ];
 
-struct Pipeline {
-    target: Memory,
-    status: Arc<Status>,
-    stop: CancellationToken,
-    task: Task<Result<(), PipelineError>>,
-    folder: Arc<tempfile::TempDir>,
-}
-
-impl Pipeline {
-    fn start(db: &TestDb) -> Pipeline {
-        Pipeline::go_on(
-            db,
-            Memory::new(Clock::real()),
-            Arc::new(tempfile::tempdir().unwrap()),
-        )
-    }
-
-    fn go_on(db: &TestDb, target: Memory, folder: Arc<tempfile::TempDir>) -> Pipeline {
-        let (status, clock, stop) = (
-            Arc::new(Status::default()),
-            Clock::real(),
-            CancellationToken::new(),
-        );
-        let parts = Parts {
-            source: Arc::new(Mysql::new(db.source(&["shop.orders"]), clock.clone())),
-            sink: Arc::new(target.clone()),
-            store: Store::File(Arc::new(FileStore::open(folder.path(), "test").unwrap())),
-            status: Arc::clone(&status),
-            clock,
-        };
-        let plan = Plan {
-            pipeline: "test".to_owned(),
-            copy: true,
-            parallelism: 2,
-            until_copied: false,
-        };
-        let (running, report) = (run(parts, plan, stop.clone()), Arc::clone(&status));
-        let task = task::spawn("pipeline", async move {
-            let end = running.await;
-            if let Err(error) = &end {
-                report.fatal(&chain(error));
-            }
-            end
-        });
-        Pipeline {
-            target,
-            status,
-            stop,
-            task,
-            folder,
-        }
-    }
-
-    async fn wait(&self, what: &str, done: impl AsyncFn() -> bool) {
-        for _ in 0..600 {
-            if done().await {
-                return;
-            }
-            let problems = self.status.view(&Clock::real()).problems;
-            assert!(
-                !self.task.is_finished(),
-                "the pipeline ended while waiting for {what}: {problems:?}"
-            );
-            Clock::real().sleep(Duration::from_millis(50)).await;
-        }
-        panic!("never came: {what}; {:?}", self.status.view(&Clock::real()));
-    }
-
-    async fn copied(&self) {
-        self.wait("snapshot", async || {
-            let view = self.status.view(&Clock::real());
-            !view.tables.is_empty()
-                && view
-                    .tables
-                    .values()
-                    .all(|table| matches!(table.progress, TableProgress::Streaming { .. }))
-        })
-        .await;
-    }
-
-    /// Waits until the target equals the source.
-    async fn equal(&self, db: &TestDb) {
-        let expected = source_rows(db).await;
-        self.wait("equality", async || self.rows() == expected).await;
-        assert_eq!(self.target.conflicts(), Vec::<String>::new());
-    }
-
-    fn rows(&self) -> Vec<Vec<String>> {
-        let mut rows = self.target.rows(&TableId::new("shop", "orders"));
-        rows.sort();
-        rows
-    }
-
-    async fn stop(self) -> (Memory, Arc<tempfile::TempDir>) {
-        self.stop.cancel();
-        self.task.join().await.unwrap().unwrap();
-        (self.target, self.folder)
-    }
-}
-
-async fn source_rows(db: &TestDb) -> Vec<Vec<String>> {
-    let mut conn = db.connect().await;
-    let rows: Vec<(i64, Option<String>, i64)> = conn
-        .query("SELECT id, note, amount FROM shop.orders")
-        .await
-        .unwrap();
-    let text =
-        |note: Option<String>| note.map_or_else(|| "Null".to_owned(), |note| format!("Text({note:?})"));
-    let mut rows: Vec<Vec<String>> = rows
-        .into_iter()
-        .map(|(id, note, amount)| vec![format!("Int({id})"), text(note), format!("Int({amount})")])
-        .collect();
-    rows.sort();
-    rows
-}
+/// What is followed.
+const TABLES: &[&str] = &["shop.orders"];
 
 async fn load(db: &TestDb, from: i32, to: i32) {
     let values: Vec<String> = (from..to)
@@ -188,7 +68,7 @@ async fn copies_and_follows(flavour: Flavour, options: &[&str]) {
     let db = TestDb::start(flavour, options);
     db.run(SCHEMA).await;
     load(&db, 1, 1500).await;
-    let pipeline = Pipeline::start(&db);
+    let pipeline = Pipeline::start(&db, TABLES);
     pipeline.copied().await;
     pipeline.equal(&db).await;
     db.run(CHANGES).await;
@@ -200,7 +80,7 @@ async fn copies_and_follows(flavour: Flavour, options: &[&str]) {
         "DELETE FROM shop.orders WHERE id % 2",
     ])
     .await;
-    let pipeline = Pipeline::go_on(&db, target, folder);
+    let pipeline = Pipeline::go_on(&db, TABLES, target, folder);
     pipeline.equal(&db).await;
     // The source restarts; then all its connections are cut.
     db.restart();
@@ -254,7 +134,7 @@ async fn a_snapshot_beside_a_load() {
     let db = TestDb::start(Flavour::Mysql, &[]);
     db.run(SCHEMA).await;
     load(&db, 1, 5000).await;
-    let pipeline = Pipeline::start(&db);
+    let pipeline = Pipeline::start(&db, TABLES);
     for round in 0..40 {
         let from = 10_000 + round * 10;
         load(&db, from, from + 10).await;
@@ -275,7 +155,7 @@ async fn a_changed_layout_parks_the_table() {
     let db = TestDb::start(Flavour::Mysql, &[]);
     db.run(SCHEMA).await;
     load(&db, 1, 10).await;
-    let pipeline = Pipeline::start(&db);
+    let pipeline = Pipeline::start(&db, TABLES);
     pipeline.copied().await;
     db.run(&["ALTER TABLE shop.orders ADD COLUMN colour VARCHAR(20)"])
         .await;
@@ -287,7 +167,7 @@ async fn a_changed_layout_parks_the_table() {
         .await;
     let (target, folder) = pipeline.stop().await;
     // It stays parked.
-    let pipeline = Pipeline::go_on(&db, target, folder);
+    let pipeline = Pipeline::go_on(&db, TABLES, target, folder);
     pipeline
         .wait("parked again", async || {
             let view = pipeline.status.view(&Clock::real());
@@ -306,7 +186,7 @@ async fn statements_that_matter_park_and_others_do_not() {
     let db = TestDb::start(Flavour::Mysql, &[]);
     db.run(SCHEMA).await;
     load(&db, 1, 10).await;
-    let pipeline = Pipeline::start(&db);
+    let pipeline = Pipeline::start(&db, TABLES);
     pipeline.copied().await;
     db.run(&[
         "ALTER TABLE shop.orders ADD INDEX (amount)",
@@ -367,9 +247,9 @@ async fn a_snapshot_amid_stalled_commits() {
         Clock::real().sleep(Duration::from_millis(50)).await;
     }
     assert!(!stalled.is_finished());
-    let pipeline = Pipeline::start(&db);
+    let pipeline = Pipeline::start(&db, TABLES);
     pipeline.copied().await;
-    let stale = pipeline.rows();
+    let stale = pipeline.rows("shop.orders");
     assert!(
         !stalled.is_finished(),
         "the snapshot must end while the commit stands still: {} rows",

@@ -191,6 +191,7 @@ mod tests {
                 start: next.coord,
                 crc: u32::MAX,
             }),
+            prepared: Vec::new(),
         };
         let mut checkpoint = Checkpoint::new("shop", position);
         let mut snapshot = SnapshotState::new(next, checkpoint.position.gtids.clone());

@@ -8,6 +8,7 @@ use super::order::{OrderKey, Ordinal};
 use super::position::{LastEvent, LogPosition, TxnStart};
 use super::row::{RowImages, RowRef};
 use super::table::{TableId, TableLayout};
+use super::xa::XaStep;
 
 /// What happened to a row. Images are walked through the [`RowChanges`] they belong to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,6 +97,8 @@ pub struct CommitPoint {
     pub last_event: Option<LastEvent>,
     /// Commit time of that transaction, microseconds since 1970-01-01T00:00:00Z; `None` where nothing was committed.
     pub committed_micros: Option<i64>,
+    /// What became of XA transactions since the last point, in the order of the log.
+    pub xa: Vec<XaStep>,
 }
 
 impl LogPosition {
@@ -114,6 +117,9 @@ impl LogPosition {
         if point.last_event.is_some() {
             self.last_event = point.last_event;
         }
+        for step in &point.xa {
+            step.apply(&mut self.prepared);
+        }
     }
 }
 
@@ -130,7 +136,7 @@ pub enum BreakCause {
     StatementFormat,
     /// A row image without all columns (binlog_row_image MINIMAL or NOBLOB set by a session).
     PartialImage,
-    /// A two-phase (XA) transaction wrote to it.
+    /// A two-phase (XA) transaction was committed whose rows the log does not hold any more.
     Xa,
     /// The table has no primary key.
     NoKey,

@@ -3,7 +3,7 @@
 //!
 //! Order of reading: [`table`] (which table, which columns), [`value`] (one cell), [`row`] (images
 //! that decode themselves into a visitor), [`order`] (the number that decides which row is newer),
-//! [`gtid`] and [`position`] (where a reader is), [`change`] (what travels).
+//! [`gtid`], [`position`] and [`xa`] (where a reader is), [`change`] (what travels).
 
 pub mod change;
 pub mod chunk;
@@ -13,6 +13,7 @@ pub mod position;
 pub mod row;
 pub mod table;
 pub mod value;
+pub mod xa;
 
 pub use change::{Break, BreakCause, Change, CommitPoint, Item, Op, RowChanges};
 pub use chunk::{Bound, Chunk};
@@ -22,3 +23,4 @@ pub use position::{BinlogCoord, Epoch, LastEvent, LogPosition, TxnStart};
 pub use row::{CellVisitor, RowError, RowImages, RowRef};
 pub use table::{Column, ColumnName, ColumnType, TableId, TableLayout};
 pub use value::{CivilDate, CivilDateTime, Unrepresentable, Value};
+pub use xa::{Prepared, XaStep, Xid};

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::gtid::GtidSet;
+use super::xa::Prepared;
 
 use serde::{Deserialize, Serialize};
 
@@ -77,6 +78,9 @@ pub struct LogPosition {
     pub gtids: Option<GtidSet>,
     /// The last committed transaction's last event, where one was read.
     pub last_event: Option<LastEvent>,
+    /// XA transactions that were prepared before and neither committed nor rolled back yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub prepared: Vec<Prepared>,
 }
 
 impl fmt::Display for LogPosition {

@@ -58,9 +58,12 @@ impl Batcher {
         match self.flush.points.last_mut() {
             Some(last) if replaces => {
                 let (gtid, last_event) = (last.gtid.take(), last.last_event.take());
+                let mut xa = std::mem::take(&mut last.xa);
+                xa.extend(point.xa);
                 *last = CommitPoint {
                     gtid,
                     last_event,
+                    xa,
                     ..point
                 };
             }
@@ -181,6 +184,7 @@ mod tests {
             file_born: 0,
             last_event: gtid.map(|_| LastEvent { start: coord, crc: 1 }),
             committed_micros: None,
+            xa: Vec::new(),
         }
     }
 

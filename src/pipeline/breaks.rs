@@ -20,7 +20,10 @@ pub fn describe(one: &Break) -> String {
             "a session wrote to it without full row images (binlog_row_image or binlog_row_value_options)"
                 .to_owned()
         }
-        BreakCause::Xa => "an XA transaction wrote to it".to_owned(),
+        BreakCause::Xa => {
+            "an XA transaction was committed whose rows are not in the server's log any more; it may have written to it"
+                .to_owned()
+        }
         BreakCause::NoKey => "it has no primary key".to_owned(),
     };
     format!("{what}; {RESYNC}")

@@ -94,6 +94,7 @@ mod tests {
             next,
             gtids: Some(GtidSet::default()),
             last_event: None,
+            prepared: Vec::new(),
         }
     }
 
@@ -122,6 +123,7 @@ mod tests {
             file_born: 0,
             last_event: None,
             committed_micros: None,
+            xa: Vec::new(),
         }
     }
 

@@ -302,6 +302,7 @@ fn items(transaction: &Transaction, epoch: Epoch, gtids: bool) -> Vec<Item> {
         file_born: 0,
         last_event: None,
         committed_micros: Some(1),
+        xa: Vec::new(),
     }));
     out
 }
@@ -407,6 +408,7 @@ impl Source for Database {
                 next: TxnStart { epoch, coord },
                 gtids,
                 last_event: None,
+                prepared: Vec::new(),
             };
             let (database, lineage) = (self.clone(), state.lineage);
             let items = Box::new(Stream {

@@ -7,6 +7,7 @@
 )]
 
 pub mod local;
+pub mod pipeline;
 pub mod python;
 pub mod s3;
 

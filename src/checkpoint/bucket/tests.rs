@@ -109,6 +109,7 @@ fn checkpoint(offset: u64) -> Checkpoint {
         next,
         gtids: None,
         last_event: None,
+        prepared: Vec::new(),
     };
     Checkpoint::new("shop", position)
 }

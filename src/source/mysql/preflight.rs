@@ -257,10 +257,6 @@ impl Findings {
             ),
             Flavour::Mysql | Flavour::MariaDb => {}
         }
-        self.ok(
-            "xa",
-            "tables that two-phase (XA) transactions write to are parked: this version does not follow them",
-        );
     }
 
     fn grants(&mut self, facts: &Facts) {

@@ -49,8 +49,6 @@ pub struct Mysql {
 enum ReadError {
     #[error("the server does not have all transactions that the snapshot builds on yet")]
     Behind,
-    #[error("prepared XA transactions are open: a snapshot waits until they are committed or rolled back")]
-    Prepared,
     #[error("{table}: its columns changed: {text}")]
     Changed { table: TableId, text: String },
     #[error("{0} is gone")]
@@ -62,7 +60,7 @@ enum ReadError {
 impl Classify for ReadError {
     fn fault(&self) -> Fault {
         match self {
-            ReadError::Behind | ReadError::Prepared => Fault::RETRY,
+            ReadError::Behind => Fault::RETRY,
             ReadError::Changed { table, .. } | ReadError::Gone(table) => Fault::Table(table.clone()),
             ReadError::CutShort(_) => Fault::Fatal,
         }
@@ -71,7 +69,6 @@ impl Classify for ReadError {
     fn hint(&self) -> Option<String> {
         match self {
             ReadError::Behind | ReadError::CutShort(_) => None,
-            ReadError::Prepared => Some("find them with XA RECOVER and commit or roll them back".to_owned()),
             ReadError::Changed { .. } | ReadError::Gone(_) => Some(
                 "remove the table from the checkpoint and drop its target, so that it is copied anew as it is now".to_owned(),
             ),
@@ -146,21 +143,26 @@ impl Mysql {
         })
     }
 
-    /// A prepared XA transaction is in the executed set, and no SELECT sees it; its commit has no rows.
-    async fn no_prepared(&self, conn: &mut Conn) -> Result<(), SourceError> {
-        const DENIED: [u16; 2] = [1227, 1401];
+    /// Tells of XA transactions that were prepared before the log is read for the first time. Their rows are
+    /// looked for in the log when they are committed.
+    async fn tell_prepared(&self) -> Result<(), MysqlError> {
+        let mut conn = self.sessions.take().await?;
         match conn.query::<mysql_async::Row, _>("XA RECOVER").await {
-            Ok(rows) if rows.is_empty() => Ok(()),
-            Ok(_) => Err(boxed(ReadError::Prepared)),
-            Err(mysql_async::Error::Server(error)) if DENIED.contains(&error.code) => {
-                tracing::warn!(
-                    cure = "GRANT XA_RECOVER_ADMIN to the replicator's user, or make sure that no XA transaction is open",
-                    "prepared XA transactions cannot be seen"
-                );
-                Ok(())
+            Ok(rows) if rows.is_empty() => {}
+            Ok(rows) => tracing::warn!(
+                prepared = rows.len(),
+                cure = "commit them or roll them back (XA RECOVER shows them), or keep all binlogs until they are",
+                "XA transactions were prepared before the log is read: their tables are parked if they are \
+                 committed after the log has lost their rows"
+            ),
+            // Without the privilege to see them, or the statement, nothing is known of them.
+            Err(mysql_async::Error::Server(error)) => {
+                tracing::info!(code = error.code, "prepared XA transactions cannot be seen");
             }
-            Err(error) => Err(boxed(MysqlError::from(error))),
+            Err(error) => return Err(error.into()),
         }
+        self.sessions.give(conn);
+        Ok(())
     }
 
     /// Sees that the chunk can be read as it was planned, in a transaction that reads it then.
@@ -171,7 +173,6 @@ impl Mysql {
             if !seen.is_subset(&executed) {
                 return Err(boxed(ReadError::Behind));
             }
-            self.no_prepared(conn).await?;
         }
         // From its first touch to the transaction's end the table's definition cannot change, so the
         // columns seen now are the columns read.
@@ -294,7 +295,11 @@ impl Source for Mysql {
                 catalog,
                 known,
             };
+            let first = from.is_none();
             let (position, items) = opener.open(from, last).await.map_err(boxed)?;
+            if first {
+                self.tell_prepared().await.map_err(boxed)?;
+            }
             Ok(Opened {
                 position,
                 items: Box::new(items),

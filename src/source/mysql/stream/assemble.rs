@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use super::error::StreamError;
 use super::raw::{self, FLAG_ARTIFICIAL, FLAG_IGNORABLE, RawEvent, kind};
+use super::xa::{Held, Replay, Undecided};
 use crate::config::TablePatterns;
 use crate::event::{BinlogCoord, BreakCause, CommitPoint, Epoch, Gtid, Item, LastEvent, TableId, TxnStart};
 use crate::source::mysql::catalog::CatalogTable;
@@ -21,6 +22,8 @@ pub enum Out {
     Item(Item),
     /// A statement altered a captured table: whether its columns changed, the catalog tells.
     Altered(TableId, TxnStart),
+    /// The rows of an XA transaction are due, and are not at hand: they stand in the log.
+    Replay(Replay),
 }
 
 /// Where rows of a table map go.
@@ -48,16 +51,17 @@ pub(super) struct Txn {
     pub(super) next_ordinal: u64,
     /// Whether a COMMIT, ROLLBACK or XID will end it; else its one statement does.
     pub(super) begun: bool,
-    pub(super) xa: bool,
+    /// Of an XA transaction: what it did, until the log tells what became of it.
+    pub(super) held: Option<Held>,
     pub(super) touched: BTreeSet<TableId>,
 }
 
 /// The state between events.
 #[derive(Debug)]
 pub struct Assembler {
-    epoch: Epoch,
-    file: Arc<str>,
-    file_number: u64,
+    pub(super) epoch: Epoch,
+    pub(super) file: Arc<str>,
+    pub(super) file_number: u64,
     born: u32,
     /// End of the last event, 64 bit.
     cursor: u64,
@@ -77,6 +81,9 @@ pub struct Assembler {
     pub(super) captured: BTreeSet<TableId>,
     /// Captured tables as the catalog has them, for servers without full row metadata.
     pub(super) catalog: HashMap<TableId, CatalogTable>,
+    pub(super) undecided: Undecided,
+    /// The transaction that this reader reads again, where it was made for that.
+    pub(super) replaying: Option<Replay>,
 }
 
 impl Assembler {
@@ -110,6 +117,8 @@ impl Assembler {
                 .into_iter()
                 .map(|table| (table.id.clone(), table))
                 .collect(),
+            undecided: Undecided::default(),
+            replaying: None,
         }
     }
 
@@ -163,7 +172,8 @@ impl Assembler {
                 self.rows(event, out)
             }
             kind::PARTIAL_UPDATE_ROWS => self.partial_rows(event, out),
-            kind::XID | kind::XA_PREPARE => self.commit(event, out),
+            kind::XID => self.commit(event, out),
+            kind::XA_PREPARE => self.xa_prepare(event, out),
             kind::QUERY | kind::MARIADB_QUERY_COMPRESSED => self.query(event, out),
             kind::GTID | kind::GTID_TAGGED | kind::ANONYMOUS_GTID => {
                 let parsed = event.gtid.clone();
@@ -171,9 +181,14 @@ impl Assembler {
                 self.begin(event, gtid, micros, false)
             }
             kind::MARIADB_GTID => {
-                let standalone = raw::mariadb_standalone(event.body)
-                    .ok_or_else(|| self.malformed(event.kind, "too short"))?;
-                self.begin(event, None, 0, !standalone)
+                let group =
+                    raw::mariadb_group(event.body).ok_or_else(|| self.malformed(event.kind, "too short"))?;
+                self.begin(event, None, 0, !group.standalone)?;
+                if group.prepared {
+                    self.xa_start(event)
+                } else {
+                    Ok(())
+                }
             }
             kind::TRANSACTION_PAYLOAD => self.compressed(event),
             kind::ROTATE => self.rotate(event, out),
@@ -291,16 +306,23 @@ impl Assembler {
             file: self.file_number,
             offset,
         };
+        let start = TxnStart {
+            epoch: self.epoch,
+            coord,
+        };
+        let micros = i64::try_from(micros).ok().filter(|micros| *micros > 0);
+        // Rows that are read again are numbered by the commit that made them so.
+        let (start, committed_micros) = match &self.replaying {
+            Some(replay) => (replay.at, Some(replay.committed_micros)),
+            None => (start, micros),
+        };
         self.txn = Some(Txn {
-            start: TxnStart {
-                epoch: self.epoch,
-                coord,
-            },
+            start,
             gtid,
-            committed_micros: i64::try_from(micros).ok().filter(|micros| *micros > 0),
+            committed_micros,
             next_ordinal: 1,
             begun,
-            xa: false,
+            held: None,
             touched: BTreeSet::new(),
         });
         Ok(())
@@ -343,12 +365,18 @@ impl Assembler {
         // A dump by file and position cannot begin beyond 4 GiB: such a place is left out, the next
         // file's begin stands for it.
         if gtid.is_some() || self.next.offset <= u64::from(u32::MAX) {
-            out.push(self.point(gtid, last_event, Some(committed)));
+            let point = self.point(gtid, last_event, Some(committed));
+            out.push(point);
         }
         Ok(())
     }
 
-    fn point(&self, gtid: Option<Gtid>, last_event: Option<LastEvent>, committed_micros: Option<i64>) -> Out {
+    fn point(
+        &mut self,
+        gtid: Option<Gtid>,
+        last_event: Option<LastEvent>,
+        committed_micros: Option<i64>,
+    ) -> Out {
         Out::Item(Item::Commit(CommitPoint {
             next: TxnStart {
                 epoch: self.epoch,
@@ -359,13 +387,15 @@ impl Assembler {
             file_born: self.born,
             last_event,
             committed_micros,
+            xa: self.undecided.take_steps(),
         }))
     }
 
     /// Nothing new: the position stands, and so does the proof that the reader lives.
-    fn quiet(&self, out: &mut Vec<Out>) {
+    fn quiet(&mut self, out: &mut Vec<Out>) {
         if self.txn.is_none() && self.file_number > 0 {
-            out.push(self.point(None, None, None));
+            let point = self.point(None, None, None);
+            out.push(point);
         }
     }
 

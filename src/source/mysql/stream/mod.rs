@@ -1,6 +1,7 @@
 //! The binlog as a stream of items: [`open`] finds the place and proves that the log is the one it was
 //! taken in, [`assemble`] says what each event means, and this shell reads events off the wire, checks
-//! their sums and asks the catalog where a statement may have changed a table's columns.
+//! their sums and asks the catalog where a statement may have changed a table's columns. Rows of XA
+//! transactions that are due and not at hand, [`replay`] reads again.
 
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
@@ -18,14 +19,17 @@ pub mod error;
 pub mod open;
 mod query;
 pub mod raw;
+mod replay;
 mod tables;
+mod xa;
 
 use assemble::{Assembler, Out};
 use error::StreamError;
+use open::Dumps;
 use raw::{FLAG_ARTIFICIAL, RawEvent, kind};
+use replay::{Replaying, Waits};
 
 use super::catalog_read::read_table;
-use super::connect::Connector;
 use super::decoder::Decoder;
 use super::error::MysqlError;
 use crate::clock::Clock;
@@ -42,10 +46,11 @@ const SILENCE: Duration = Duration::from_secs(30);
 pub struct BinlogItems {
     stream: BinlogStream,
     assembler: Assembler,
-    connector: Connector,
+    dumps: Dumps,
     clock: Clock,
-    out: Vec<Out>,
-    ready: VecDeque<Item>,
+    out: VecDeque<Out>,
+    replay: Option<Replaying>,
+    waits: Waits,
 }
 
 impl std::fmt::Debug for BinlogItems {
@@ -57,46 +62,54 @@ impl std::fmt::Debug for BinlogItems {
 }
 
 impl BinlogItems {
-    fn new(stream: BinlogStream, assembler: Assembler, connector: Connector, clock: Clock) -> BinlogItems {
+    fn new(stream: BinlogStream, assembler: Assembler, dumps: Dumps, clock: Clock) -> BinlogItems {
         BinlogItems {
             stream,
             assembler,
-            connector,
+            dumps,
             clock,
-            out: Vec::new(),
-            ready: VecDeque::new(),
+            out: VecDeque::new(),
+            replay: None,
+            waits: Waits::default(),
         }
     }
 
     /// Reads one event and queues what it means. Returns the event's type.
     async fn step(&mut self) -> Result<u8, StreamError> {
         let event = read_event(&mut self.stream, &self.clock).await?;
-        let event_kind = take(&mut self.assembler, &event, &mut self.out)?;
-        for out in self.out.drain(..).collect::<Vec<_>>() {
-            match out {
-                Out::Item(item) => self.ready.push_back(item),
-                Out::Altered(table, at) => {
-                    let item = self.altered(&table, at).await?;
-                    self.ready.push_back(item);
-                }
-            }
-        }
+        let mut out = Vec::new();
+        let event_kind = take(&mut self.assembler, &event, &mut out)?;
+        self.out.extend(out);
         Ok(event_kind)
     }
 
     async fn next_item(&mut self) -> Result<Item, StreamError> {
         loop {
-            if let Some(item) = self.ready.pop_front() {
-                return Ok(item);
+            if let Some(replay) = &mut self.replay {
+                if let Some(item) = replay.next(&self.clock).await? {
+                    return Ok(item);
+                }
+                self.replay = None;
             }
-            self.step().await?;
+            match self.out.pop_front() {
+                Some(Out::Item(item)) => return Ok(item),
+                Some(Out::Altered(table, at)) => return self.altered(&table, at).await,
+                Some(Out::Replay(due)) => {
+                    let replay = Replaying::begin(&self.dumps, &self.assembler, due, &self.clock);
+                    self.replay = Some(replay.await?);
+                }
+                None => {
+                    self.step().await?;
+                    self.waits.look(&self.assembler, &self.clock);
+                }
+            }
         }
     }
 
     /// What a table's columns are after a statement altered it. Whether they are others than those that
     /// flow, only the pipeline knows: the catalog may have been read after the statement already.
     async fn altered(&mut self, table: &TableId, at: TxnStart) -> Result<Item, StreamError> {
-        let mut conn = self.connector.connect_query().await?;
+        let mut conn = self.dumps.connector.connect_query().await?;
         let after = read_table(&mut conn, table).await?;
         // The connection's end needs no answer.
         drop(conn);

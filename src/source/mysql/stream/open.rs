@@ -7,7 +7,7 @@ use mysql_async::prelude::Queryable;
 use mysql_async::{BinlogStream, BinlogStreamRequest, GnoInterval, Sid};
 use mysql_common::packets::Tag;
 
-use super::assemble::Assembler;
+use super::assemble::{Assembler, Out};
 use super::error::StreamError;
 use super::raw::kind;
 use super::{BinlogItems, HEARTBEAT, read_event};
@@ -39,7 +39,7 @@ pub struct Opener<'a> {
 
 /// Where a dump begins.
 #[derive(Debug)]
-enum Start {
+pub(super) enum Start {
     Gtids(GtidSet),
     File(String, u32),
 }
@@ -62,23 +62,34 @@ impl Opener<'_> {
             Some(from) => self.resume(&info, from, last).await?,
         };
         tracing::info!(start = %describe(&start), epoch = position.next.epoch.0, "opening the binlog");
-        let stream = self.dump(&info, &start, false).await?;
+        let dumps = self.dumps(&info);
+        let stream = dumps.begin(&start, false).await?;
         let patterns = self.connector.source().tables.clone();
-        let assembler = Assembler::new(
+        let mut assembler = Assembler::new(
             position.next.epoch,
             patterns,
             Dialect::of(&info),
             (self.catalog, self.known),
         );
-        let mut items = BinlogItems::new(stream, assembler, self.connector.clone(), self.clock.clone());
+        assembler.resume(&position.prepared);
+        let mut items = BinlogItems::new(stream, assembler, dumps, self.clock.clone());
         // The first events name the file: the position comes back in the coordinates of this log.
-        while items.step().await.map_err(|error| refused(error, &position))? != kind::FORMAT_DESCRIPTION {}
-        for item in items.ready.drain(..) {
-            if let Item::Commit(point) = item {
+        let place = position.to_string();
+        while items.step().await.map_err(|error| refused(error, &place))? != kind::FORMAT_DESCRIPTION {}
+        for out in items.out.drain(..) {
+            if let Out::Item(Item::Commit(point)) = out {
                 position.pass(&point);
             }
         }
         Ok((position, items))
+    }
+
+    fn dumps(&self, info: &ServerInfo) -> Dumps {
+        Dumps {
+            connector: self.connector.clone(),
+            flavour: info.flavour,
+            server_id: self.server_id,
+        }
     }
 
     /// The present end of the log.
@@ -91,6 +102,7 @@ impl Opener<'_> {
             next: TxnStart { epoch, coord },
             gtids,
             last_event: None,
+            prepared: Vec::new(),
         };
         if let Some(executed) = &info.gtid_executed {
             let start = Start::Gtids(executed.clone());
@@ -184,7 +196,7 @@ impl Opener<'_> {
         if !info.logs.iter().any(|file| file.name == name && file.bytes >= at) {
             return Ok(false);
         }
-        let mut stream = self.dump(info, &Start::File(name, offset), true).await?;
+        let mut stream = self.dumps(info).begin(&Start::File(name, offset), true).await?;
         loop {
             let event = match read_event(&mut stream, self.clock).await {
                 Ok(event) => event,
@@ -209,16 +221,27 @@ impl Opener<'_> {
             }
         }
     }
+}
 
-    async fn dump(&self, info: &ServerInfo, start: &Start, probe: bool) -> Result<BinlogStream, StreamError> {
+/// Begins dumps of one server's log.
+#[derive(Debug, Clone)]
+pub(super) struct Dumps {
+    pub(super) connector: Connector,
+    pub(super) flavour: Flavour,
+    pub(super) server_id: u32,
+}
+
+impl Dumps {
+    /// A dump from `start`; one that is `aside` of the reader's own ends at the end of the log.
+    pub(super) async fn begin(&self, start: &Start, aside: bool) -> Result<BinlogStream, StreamError> {
         let mut conn = self.connector.connect_binlog().await?;
-        for statement in session(info.flavour) {
+        for statement in session(self.flavour) {
             conn.query_drop(statement).await.map_err(MysqlError::from)?;
         }
-        // A probe must not push the reader itself out: a server has one reader for each id.
-        let id = if probe { self.server_id ^ 1 } else { self.server_id };
+        // It must not push the reader itself out: a server has one reader for each id.
+        let id = if aside { self.server_id ^ 1 } else { self.server_id };
         let request = BinlogStreamRequest::new(id);
-        let request = if probe {
+        let request = if aside {
             request.with_non_blocking()
         } else {
             request
@@ -299,7 +322,7 @@ fn lost(reason: &str) -> StreamError {
 }
 
 /// A refusal of the dump itself. The server has one code for every reason; the text tells them apart.
-fn refused(error: StreamError, position: &LogPosition) -> StreamError {
+pub(super) fn refused(error: StreamError, position: &str) -> StreamError {
     let StreamError::Server(MysqlError::Server(server)) = &error else {
         return error;
     };

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::assemble::{Assembler, Out};
 use super::error::StreamError;
 use super::raw::{RawEvent, kind};
-use crate::event::{Break, BreakCause, Item, TableId};
+use crate::event::{BreakCause, TableId};
 use crate::source::mysql::compressed::EventPart;
 use crate::source::mysql::ddl::{self, DdlKind, Statement};
 use crate::source::mysql::query_event::QueryEvent;
@@ -45,20 +45,11 @@ impl Assembler {
     ) -> Result<(), StreamError> {
         match statement {
             Statement::Begin => self.open_txn(event)?.begun = true,
-            Statement::Commit => return self.commit(event, out),
-            Statement::Rollback => {
-                // Written only where something could not be rolled back: what was read of the captured
-                // tables may not be there.
-                let touched = self.open_txn(event)?.touched.clone();
-                let cause = "a partly rolled back transaction (with a table that has no transactions)";
-                self.break_all(
-                    event,
-                    &touched,
-                    &BreakCause::RowsWithoutEvents(cause.to_owned()),
-                    out,
-                )?;
+            Statement::Commit => {
+                self.release(event, out)?;
                 return self.commit(event, out);
             }
+            Statement::Rollback => return self.rolled_back(event, out),
             Statement::RollbackToSavepoint => {
                 let touched = self.open_txn(event)?.touched.clone();
                 let cause = "ROLLBACK TO SAVEPOINT (with a table that has no transactions)";
@@ -71,14 +62,13 @@ impl Assembler {
             }
             Statement::Savepoint => {}
             Statement::XaStart => {
-                let txn = self.open_txn(event)?;
-                (txn.xa, txn.begun) = (true, true);
+                self.xa_start(event)?;
             }
             // The group goes on to its XA PREPARE event.
             Statement::XaEnd => {}
-            Statement::XaCommit | Statement::XaRollback | Statement::XaPrepare => {
-                return self.commit(event, out);
-            }
+            Statement::XaPrepare => {}
+            Statement::XaCommit => return self.xa_commit(event, text, out),
+            Statement::XaRollback => return self.xa_rollback(event, text, out),
             Statement::Ddl { kind, tables } => self.ddl(event, kind, tables, out)?,
             Statement::DropDatabase { schema } => {
                 let tables = self.captured(|table| table.schema() == schema);
@@ -91,6 +81,21 @@ impl Assembler {
         }
         let begun = self.open_txn(event)?.begun;
         if begun { Ok(()) } else { self.commit(event, out) }
+    }
+
+    /// Written only where something could not be rolled back: what was read of the captured tables may
+    /// not be there.
+    pub(super) fn rolled_back(
+        &mut self,
+        event: &RawEvent<'_>,
+        out: &mut Vec<Out>,
+    ) -> Result<(), StreamError> {
+        self.forget(event)?;
+        let touched = self.open_txn(event)?.touched.clone();
+        let cause = "a partly rolled back transaction (with a table that has no transactions)";
+        let cause = BreakCause::RowsWithoutEvents(cause.to_owned());
+        self.break_all(event, &touched, &cause, out)?;
+        self.commit(event, out)
     }
 
     fn ddl(
@@ -177,13 +182,9 @@ impl Assembler {
         out: &mut Vec<Out>,
     ) -> Result<(), StreamError> {
         let at = self.open_txn(event)?.start;
-        out.extend(tables.iter().map(|table| {
-            Out::Item(Item::Break(Break {
-                table: table.clone(),
-                cause: cause.clone(),
-                at,
-            }))
-        }));
+        for table in tables {
+            self.break_at((table.clone(), cause.clone()), at, out);
+        }
         Ok(())
     }
 }

@@ -174,10 +174,24 @@ pub fn uncompressed_rows(compressed: u8) -> Option<u8> {
     BY_TYPE.get(usize::from(index)).copied()
 }
 
-/// Whether a MariaDB GTID event opens a group without BEGIN and COMMIT (DDL).
-pub fn mariadb_standalone(body: &[u8]) -> Option<bool> {
+/// What a MariaDB GTID event says of its group
+/// (<https://mariadb.com/docs/server/reference/clientserver-protocol/replication-protocol/gtid_event>).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MariaDbGroup {
+    /// Without BEGIN and COMMIT (DDL).
+    pub standalone: bool,
+    /// An XA transaction up to its preparation, XA START implied.
+    pub prepared: bool,
+}
+
+/// Reads the flags of a MariaDB GTID event.
+pub fn mariadb_group(body: &[u8]) -> Option<MariaDbGroup> {
     const FLAG_STANDALONE: u8 = 1;
-    body.get(12).map(|flags| flags & FLAG_STANDALONE != 0)
+    const FLAG_PREPARED_XA: u8 = 64;
+    body.get(12).map(|flags| MariaDbGroup {
+        standalone: flags & FLAG_STANDALONE != 0,
+        prepared: flags & FLAG_PREPARED_XA != 0,
+    })
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::assemble::{Assembler, Mapped, Out, Target};
 use super::error::StreamError;
 use super::raw::{self, RawEvent};
-use crate::event::{Break, BreakCause, Item, TableId};
+use crate::event::{Break, BreakCause, Item, TableId, TxnStart};
 use crate::source::mysql::compressed::EventPart;
 use crate::source::mysql::decoder::Decoder;
 use crate::source::mysql::rows::{RowsAt, RowsError, RowsKind, decode_rows, split_images};
@@ -89,16 +89,12 @@ impl Assembler {
             committed_micros: txn.committed_micros.unwrap_or(committed),
         };
         txn.next_ordinal += images;
-        let (start, xa) = (txn.start, txn.xa);
+        let start = txn.start;
         let decoder = match target {
             Target::Ignored => return Ok(()),
             Target::Captured(decoder) => decoder,
             Target::Unclear(table, cause) => {
-                out.push(Out::Item(Item::Break(Break {
-                    table,
-                    cause,
-                    at: start,
-                })));
+                self.break_at((table, cause), start, out);
                 return Ok(());
             }
         };
@@ -106,17 +102,9 @@ impl Assembler {
             txn.touched.insert(decoder.layout().table.clone());
         }
         let table = &decoder.layout().table;
-        if xa {
-            out.push(Out::Item(Item::Break(Break {
-                table: table.clone(),
-                cause: BreakCause::Xa,
-                at: start,
-            })));
-            return Ok(());
-        }
         let (kind, body) = self.plain(event)?;
         match decode_rows(&decoder, kind, body, at) {
-            Ok((changes, _next)) => out.push(Out::Item(Item::Rows(changes))),
+            Ok((changes, _next)) => self.tell(Item::Rows(changes), out),
             Err(error) => {
                 let cause = match error {
                     RowsError::PartialImage { .. } | RowsError::PartialJson { .. } => {
@@ -128,11 +116,7 @@ impl Assembler {
                         return Err(self.malformed(event.kind, format!("table {table}: {error}")));
                     }
                 };
-                out.push(Out::Item(Item::Break(Break {
-                    table: table.clone(),
-                    cause,
-                    at: start,
-                })));
+                self.break_at((table.clone(), cause), start, out);
             }
         }
         Ok(())
@@ -195,11 +179,16 @@ impl Assembler {
             Some(Target::Ignored) => return Ok(()),
             None => return Err(self.malformed(event.kind, format!("its table id {id} was never described"))),
         };
-        out.push(Out::Item(Item::Break(Break {
-            table,
-            cause: BreakCause::PartialImage,
-            at,
-        })));
+        self.break_at((table, BreakCause::PartialImage), at, out);
         Ok(())
+    }
+
+    pub(super) fn break_at(
+        &mut self,
+        (table, cause): (TableId, BreakCause),
+        at: TxnStart,
+        out: &mut Vec<Out>,
+    ) {
+        self.tell(Item::Break(Break { table, cause, at }), out);
     }
 }
