@@ -35,9 +35,9 @@ impl fmt::Display for Cell {
 
 /// The canonical form of a cell that the source's server returned.
 ///
-/// Zero and impossible dates are NULL, as the target has them, except in a key: a key is never changed,
-/// such a row is missing in the target.
-pub(super) fn of_source(kind: ColumnType, in_key: bool, value: Value) -> Cell {
+/// Zero and impossible dates are NULL, as the target has them, except where they are text there, and in a
+/// key: a key is never changed, such a row is missing in the target.
+pub(super) fn of_source(kind: ColumnType, in_key: bool, form: Form, value: Value) -> Cell {
     let bytes = match value {
         Value::NULL => return Cell::Null,
         Value::Float(value) => return Cell::Text(float32(value)),
@@ -54,6 +54,9 @@ pub(super) fn of_source(kind: ColumnType, in_key: bool, value: Value) -> Cell {
         Ok(text) => text,
         Err(error) => return unreadable(error.as_bytes()),
     };
+    if form == Form::DateText {
+        return date_text(kind, &text).map_or_else(|| unreadable(text.as_bytes()), Cell::Text);
+    }
     if is_absent_date(kind, &text) {
         return if in_key { Cell::Text(text) } else { Cell::Null };
     }
@@ -86,6 +89,8 @@ pub(super) enum Form {
     Micros,
     /// INTERVAL: `[-]Y-M [-]D [-]H:M:S[.F]`.
     Interval,
+    /// STRING: a date or time, whether it exists or not.
+    DateText,
 }
 
 impl Form {
@@ -106,6 +111,9 @@ impl Form {
             (ColumnType::Bytes, "BYTES") => Form::Base64,
             (ColumnType::Timestamp, "TIMESTAMP") => Form::Micros,
             (ColumnType::Time, "INTERVAL") => Form::Interval,
+            (ColumnType::Date | ColumnType::DateTime | ColumnType::Timestamp, "STRING") if !in_key => {
+                Form::DateText
+            }
             (
                 ColumnType::Float32
                 | ColumnType::Float64
@@ -131,6 +139,7 @@ pub(super) fn of_target(kind: ColumnType, form: Form, text: Option<String>) -> C
         Form::Base64 => BASE64.decode(&text).ok().map(|bytes| hex(&bytes)),
         Form::Micros => text.parse::<i64>().ok().map(|micros| micros.to_string()),
         Form::Interval => interval(&text),
+        Form::DateText => date_text(kind, &text),
     };
     read.map_or_else(|| Cell::Unreadable(format!("target: {text}")), Cell::Text)
 }
@@ -263,7 +272,7 @@ fn is_hex(text: &str) -> bool {
     text.len().is_multiple_of(2) && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// A civil date and time that exists.
+/// A civil date and time, whose day may not exist.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Civil {
     date: CivilDate,
@@ -275,18 +284,28 @@ const DAY: i64 = 86_400 * SECOND;
 
 impl Civil {
     fn text(self) -> Option<String> {
-        self.date.days()?;
+        self.date.days().map(|_| self.shown())
+    }
+
+    fn shown(self) -> String {
         let (seconds, micros) = (self.micros / SECOND, self.micros % SECOND);
         let CivilDate { year, month, day } = self.date;
         let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-        Some(format!(
-            "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}"
-        ))
+        format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}")
     }
 
     fn unix_micros(self) -> Option<String> {
         Some((i64::from(self.date.days()?) * DAY + self.micros).to_string())
     }
+}
+
+/// A date, or a date and time, in one spelling, whether it exists or not.
+fn date_text(kind: ColumnType, text: &str) -> Option<String> {
+    if kind == ColumnType::Date {
+        return date(text).map(|_| text.to_owned());
+    }
+    let civil = date_time(text.strip_suffix(" UTC").unwrap_or(text))?;
+    Some(civil.shown())
 }
 
 fn date(text: &str) -> Option<CivilDate> {

@@ -151,7 +151,7 @@ pub async fn compare(
     let forms = target.forms(columns).await?;
     let (mut here, mut there) = (Prints::new(&key), Prints::new(&key));
     tokio::try_join!(
-        source::read(source, layout, |cells| here.add(&cells)),
+        source::read(source, layout, &forms, |cells| here.add(&cells)),
         target.read(columns, &forms, |cells| there.add(&cells)),
     )?;
     let (source_rows, target_rows) = (here.rows(), there.rows());
@@ -173,7 +173,9 @@ pub async fn compare(
     if !found.keys.is_empty() {
         let (mut here, mut there) = (HashMap::new(), HashMap::new());
         tokio::try_join!(
-            source::read(source, layout, |cells| keep(&mut here, &found, &key, cells)),
+            source::read(source, layout, &forms, |cells| keep(
+                &mut here, &found, &key, cells
+            )),
             target.read(columns, &forms, |cells| keep(&mut there, &found, &key, cells)),
         )?;
         explain(&mut comparison, layout, &key, &here, &there);

@@ -7,6 +7,7 @@ use mysql_async::{Conn, Row, Value};
 
 use super::canon::{self, Cell};
 use super::error::CompareError;
+use super::target::TargetColumn;
 use crate::event::{Column, ColumnType, TableId, TableLayout};
 
 /// Reads every row, in no order. The binary protocol carries floating point numbers whole; everything
@@ -14,6 +15,7 @@ use crate::event::{Column, ColumnType, TableId, TableLayout};
 pub(super) async fn read(
     conn: &mut Conn,
     layout: &TableLayout,
+    forms: &[TargetColumn],
     mut take: impl FnMut(Vec<Cell>),
 ) -> Result<(), CompareError> {
     conn.query_drop("SET NAMES utf8mb4").await?;
@@ -33,15 +35,16 @@ pub(super) async fn read(
                 found: values.len(),
             });
         }
-        let cells = layout.columns.iter().zip(values).zip(wire.iter());
+        let columns = layout.columns.iter().zip(forms);
+        let cells = columns.zip(values).zip(wire.iter());
         take(
             cells
-                .map(|((column, value), wire)| {
+                .map(|(((column, target), value), wire)| {
                     let value = match wire.column_type() == WireType::MYSQL_TYPE_GEOMETRY {
                         true => without_srid(value),
                         false => value,
                     };
-                    canon::of_source(column.kind, column.key.is_some(), value)
+                    canon::of_source(column.kind, column.key.is_some(), target.form(), value)
                 })
                 .collect(),
         );

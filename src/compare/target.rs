@@ -118,6 +118,13 @@ pub(super) struct TargetColumn {
     form: Form,
 }
 
+impl TargetColumn {
+    /// How its values are written.
+    pub(super) fn form(&self) -> Form {
+        self.form
+    }
+}
+
 impl TargetTable {
     /// The target's columns for the source's, in the layout's order.
     pub(super) async fn forms(&self, columns: &Columns<'_>) -> Result<Vec<TargetColumn>, CompareError> {

@@ -20,11 +20,13 @@ mod target;
 mod template;
 mod url;
 mod validate;
+mod values;
 
 pub use error::{ConfigError, ConfigErrors};
 pub use load::{load, parse, process_env, schema};
 pub use secret::Secret;
 pub use tables::{PatternError, TablePatterns};
+pub use values::{ValuePolicy, Values};
 
 /// Everything that `replicator run` needs to know.
 #[derive(Debug, Clone)]
@@ -35,6 +37,8 @@ pub struct Config {
     pub source: MysqlSource,
     /// Where rows go.
     pub sink: BigQuerySink,
+    /// What becomes of values that the target cannot hold.
+    pub values: Values,
     /// Where the checkpoint is kept.
     pub checkpoint: CheckpointPlace,
     /// Where health and metrics are served.

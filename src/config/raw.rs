@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer};
 
+use super::values::RawValues;
+
 /// Configuration of `replicator`. `${VAR}`, `${VAR:-default}` and `${file:/path}` may stand anywhere in
 /// a text value; `$${` stands for a literal `${`.
 #[derive(Default, Deserialize, JsonSchema)]
@@ -24,6 +26,8 @@ pub(super) struct RawConfig {
     /// Where rows go.
     #[schemars(required)]
     pub(super) sink: Option<RawSink>,
+    /// What becomes of values that BigQuery cannot hold.
+    pub(super) values: Option<RawValues>,
     /// Overrides by table pattern, first match wins. Not in this version.
     pub(super) tables: Option<BTreeMap<String, RawTable>>,
     /// What follows a change of a table's columns. In this version every such change parks its table.

@@ -70,6 +70,8 @@ impl<'a> Walk<'a> {
     fn node(&mut self, schema: &'a Value, key: &str, value: Value) -> Option<Value> {
         let schema = self.resolve(schema);
         match value {
+            // Where `null` is a word of its own, YAML's null is meant to be it.
+            Value::Null if choices(schema).contains(&"null") => Some(Value::String("null".to_owned())),
             Value::Null => None,
             Value::Object(map) if allows(schema, "object") => Some(self.object(schema, key, map)),
             Value::Array(items) if allows(schema, "array") => Some(self.array(schema, key, items)),

@@ -41,6 +41,7 @@ fn good() -> Value {
             "auth": "adc",
             "endpoints": { "rest": "https://rest.example:1/", "write": null }
         }},
+        "values": { "zero_dates": "dead_letter", "out_of_range": null, "invalid_text": "string" },
         "tables": { "shop.orders": { "mode": "upsert" } },
         "schema_changes": { "key_change": "park", "drop_table": "keep", "hold_names": [] },
         "checkpoint": "file:///var/lib/replicator",

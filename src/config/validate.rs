@@ -13,7 +13,7 @@ use super::raw::{
 use super::template::Template;
 use super::{
     BucketKind, CheckpointPlace, Config, MysqlSource, Snapshot, SnapshotMode, TablePatterns, Tls, TlsMode,
-    target, url,
+    Values, target, url,
 };
 
 /// What the rules need beside the values: how each was written, and where mistakes go.
@@ -85,6 +85,7 @@ pub(super) fn validate(raw: RawConfig, rules: &mut Rules<'_>) -> Option<Config> 
         pipeline: pipeline?,
         source: source?,
         sink: sink?,
+        values: raw.values.unwrap_or_default().over(Values::default()),
         checkpoint: checkpoint?,
         http: http?,
     })

@@ -3,6 +3,7 @@
 
 #![allow(
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
     reason = "a test"
@@ -10,6 +11,7 @@
 
 mod charsets;
 mod columns;
+mod fidelity;
 mod keys;
 mod server;
 mod values;

@@ -198,7 +198,7 @@ fn same(layout: &TableLayout, found: &[Option<String>], expected: &[Option<Strin
     assert_eq!(found.len(), expected.len());
 }
 
-async fn fill(conn: &mut Conn, specs: &[Spec]) {
+pub(crate) async fn fill(conn: &mut Conn, specs: &[Spec]) {
     let columns: Vec<String> = specs
         .iter()
         .enumerate()

@@ -8,7 +8,7 @@ fn text(text: &str) -> Cell {
 }
 
 fn source(kind: ColumnType, text: &str) -> Cell {
-    of_source(kind, false, Value::Bytes(text.as_bytes().to_vec()))
+    of_source(kind, false, Form::Plain, Value::Bytes(text.as_bytes().to_vec()))
 }
 
 fn target(kind: ColumnType, bigquery: &str, text: &str) -> Cell {
@@ -142,8 +142,8 @@ fn values_that_differ_in_their_last_part() {
 
 #[test]
 fn floating_point_numbers_are_their_shortest_decimal() {
-    let single = |value| of_source(ColumnType::Float32, false, Value::Float(value));
-    let double = |value| of_source(ColumnType::Float64, false, Value::Double(value));
+    let single = |value| of_source(ColumnType::Float32, false, Form::Plain, Value::Float(value));
+    let double = |value| of_source(ColumnType::Float64, false, Form::Plain, Value::Double(value));
     let theirs = |text| target(ColumnType::Float64, "FLOAT64", text);
     assert_eq!(single(0.1), theirs("0.1"));
     assert_ne!(single(0.1), theirs("0.10000000149011612"));
@@ -168,14 +168,17 @@ fn a_date_that_does_not_exist_is_null_but_not_in_a_key() {
         (ColumnType::Timestamp, "0000-00-00 00:00:00"),
     ] {
         assert_eq!(source(kind, text), Cell::Null, "{text}");
-        let key = of_source(kind, true, Value::Bytes(text.as_bytes().to_vec()));
+        let key = of_source(kind, true, Form::Plain, Value::Bytes(text.as_bytes().to_vec()));
         assert_eq!(key, Cell::Text(text.to_owned()));
     }
 }
 
 #[test]
 fn null_is_not_a_value() {
-    assert_eq!(of_source(ColumnType::Text, false, Value::NULL), Cell::Null);
+    assert_eq!(
+        of_source(ColumnType::Text, false, Form::Plain, Value::NULL),
+        Cell::Null
+    );
     assert_eq!(of_target(ColumnType::Text, Form::Plain, None), Cell::Null);
     assert_ne!(source(ColumnType::Text, ""), Cell::Null);
     assert_ne!(source(ColumnType::Json, "null"), Cell::Null);
@@ -196,10 +199,39 @@ fn keys_of_barred_types_are_strings() {
         key_target(ColumnType::Time, "-12:00:00.000000")
     );
     assert_eq!(
-        of_source(ColumnType::Float64, true, Value::Double(1.5)),
+        of_source(ColumnType::Float64, true, Form::Plain, Value::Double(1.5)),
         key_target(ColumnType::Float64, "1.5")
     );
     assert_eq!(Form::of(ColumnType::Bytes, "STRING", false), None);
+}
+
+#[test]
+fn dates_are_compared_as_text_where_the_target_has_text() {
+    for (kind, ours, theirs) in [
+        (ColumnType::Date, "0000-00-00", "0000-00-00"),
+        (ColumnType::Date, "2024-00-15", "2024-00-15"),
+        (
+            ColumnType::DateTime,
+            "0000-00-00 00:00:00",
+            "0000-00-00 00:00:00.000000",
+        ),
+        (
+            ColumnType::DateTime,
+            "2024-02-29 01:02:03.5",
+            "2024-02-29 01:02:03.500000",
+        ),
+        (
+            ColumnType::Timestamp,
+            "0000-00-00 00:00:00",
+            "0000-00-00 00:00:00.000000 UTC",
+        ),
+    ] {
+        let form = Form::of(kind, "STRING", false).unwrap();
+        let found = of_source(kind, false, form, Value::Bytes(ours.as_bytes().to_vec()));
+        assert_eq!(found, target(kind, "STRING", theirs));
+        assert!(matches!(found, Cell::Text(_)), "{found}");
+        assert_ne!(found, target(kind, "STRING", "2000-01-01"));
+    }
 }
 
 #[test]
@@ -254,7 +286,7 @@ proptest! {
 
     #[test]
     fn doubles(one in any::<f64>().prop_filter("finite", |value| value.is_finite()), other in any::<f64>()) {
-        let ours = of_source(ColumnType::Float64, false, Value::Double(one));
+        let ours = of_source(ColumnType::Float64, false, Form::Plain, Value::Double(one));
         prop_assert_eq!(&ours, &target(ColumnType::Float64, "FLOAT64", &format!("{one:e}")));
         let theirs = target(ColumnType::Float64, "FLOAT64", &other.to_string());
         prop_assert_eq!(ours == theirs, one.to_bits() == other.to_bits());
@@ -262,7 +294,7 @@ proptest! {
 
     #[test]
     fn bytes(one in any::<Vec<u8>>(), other in any::<Vec<u8>>()) {
-        let ours = of_source(ColumnType::Bytes, false, Value::Bytes(one.clone()));
+        let ours = of_source(ColumnType::Bytes, false, Form::Plain, Value::Bytes(one.clone()));
         prop_assert_eq!(&ours, &target(ColumnType::Bytes, "BYTES", &BASE64.encode(&one)));
         prop_assert_eq!(ours == target(ColumnType::Bytes, "BYTES", &BASE64.encode(&other)), one == other);
     }

@@ -9,9 +9,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::encode::{Altered, ChangeType, Encoded, Row, RowEncoder, put_bytes};
+use super::encode::{ChangeType, Encoded, Row, RowEncoder, put_bytes};
 use super::error::{Error, RowAt};
 use super::letter::{Refusal, Refused};
+use super::misfit::Misfits;
 use super::plan::Target;
 use super::text;
 use super::wire;
@@ -153,7 +154,7 @@ struct Entry {
     key: Range<usize>,
     order: OrderKey,
     origin: Origin,
-    altered: Altered,
+    misfits: Misfits,
     /// A later change of the key is in the block.
     superseded: bool,
     /// An earlier entry whose key has the same hash.
@@ -340,11 +341,12 @@ impl Writer<'_> {
             })?;
         let limit = wire::row_limit(&self.target.destination).saturating_sub(ROW_OVERHEAD);
         let bytes = self.encoder.row.len();
-        let (keyed, encoded) = match encoded {
-            Encoded::Ready(_) if bytes > limit => (true, Err(Refusal::TooLarge { bytes, limit })),
-            Encoded::Ready(altered) => (true, Ok(altered)),
-            Encoded::Refused(refusal) => (true, Err(refusal)),
-            Encoded::KeyRefused(refusal) => (false, Err(refusal)),
+        let none = Misfits::default();
+        let (keyed, encoded, misfits) = match encoded {
+            Encoded::Ready(_) if bytes > limit => (true, Err(Refusal::TooLarge { bytes, limit }), none),
+            Encoded::Ready(misfits) => (true, Ok(()), misfits),
+            Encoded::Refused(refusal, misfits) => (true, Err(refusal), misfits),
+            Encoded::KeyRefused(refusal) => (false, Err(refusal), none),
         };
         let full = self.filling.body.len() + bytes + ROW_OVERHEAD > wire::TARGET_BYTES;
         if full && !self.filling.body.is_empty() && encoded.is_ok() {
@@ -365,7 +367,8 @@ impl Writer<'_> {
             stale: !new,
         };
         let hash = keyed.then(|| self.hasher.hash_one(self.encoder.key.as_slice()));
-        self.filling.add(self.encoder, hash, order, origin, encoded);
+        self.filling
+            .add(self.encoder, hash, order, origin, (encoded, misfits));
         Ok(Taken::Yes)
     }
 }
@@ -384,7 +387,7 @@ impl Filling {
         hash: Option<u64>,
         order: OrderKey,
         mut origin: Origin,
-        encoded: Result<Altered, Refusal>,
+        (encoded, misfits): (Result<(), Refusal>, Misfits),
     ) {
         let index = self.entries.len();
         let (superseded, same_hash) = match hash {
@@ -392,20 +395,17 @@ impl Filling {
             None => (false, None),
         };
         let (body, key) = (self.body.len(), self.keys.len());
-        let (altered, refused) = match encoded {
-            Ok(altered) => {
-                put_bytes(&mut self.body, ROWS_FIELD, &encoder.row);
-                (altered, None)
-            }
-            Err(refusal) => (Altered::default(), Some(Box::new(refusal))),
-        };
+        let refused = encoded.err().map(Box::new);
+        if refused.is_none() {
+            put_bytes(&mut self.body, ROWS_FIELD, &encoder.row);
+        }
         self.keys.extend_from_slice(&encoder.key);
         self.entries.push(Entry {
             body: body..self.body.len(),
             key: key..self.keys.len(),
             order,
             origin,
-            altered,
+            misfits,
             superseded,
             same_hash,
             refused,
@@ -451,11 +451,12 @@ impl Filling {
             if entry.superseded {
                 continue;
             }
+            let meters = &target.destination.meters;
+            meters.misfits(&entry.misfits, &target.values);
             if let Some(refusal) = entry.refused {
                 refused.push((entry.origin, *refusal));
                 continue;
             }
-            target.destination.meters.altered(entry.altered);
             let mut end = entry.body.end;
             if packed {
                 body.extend_from_slice(self.body.get(entry.body).unwrap_or_default());

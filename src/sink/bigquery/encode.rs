@@ -1,16 +1,17 @@
 //! From a row image to the bytes of a protobuf message, in one walk and without an allocation a cell.
-//! What BigQuery cannot hold follows a stated policy, which never touches the key: a date that does
-//! not exist becomes NULL and is counted, a JSON number beyond 64 bits becomes a string and is
-//! counted, anything else refuses the row, and the walk goes on: a refused row is put aside whole.
+//! What BigQuery cannot hold follows the policy for its kind, which never touches the key, and is counted.
+//! Where that is to refuse the row the walk goes on: a refused row is put aside whole.
 
 use prost::encoding::{WireType, encode_key, encode_varint};
 
 use super::json;
 use super::letter::Refusal;
+use super::misfit::{Misfit, Misfits};
 use super::numeric::{self, Wire};
 use super::plan::{PlannedColumn, Target};
 use super::text;
 use super::types::Form;
+use crate::config::ValuePolicy;
 use crate::event::{
     CellVisitor, CivilDateTime, OrderKey, RowError, RowImages, RowRef, Unrepresentable, Value,
 };
@@ -24,15 +25,6 @@ pub(super) const TIMESTAMPS: std::ops::RangeInclusive<i64> =
 pub(super) enum ChangeType {
     Upsert,
     Delete,
-}
-
-/// Values that a policy changed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Altered {
-    /// Dates and times that do not exist, written as NULL.
-    pub(super) nulled: u64,
-    /// JSON numbers written as strings.
-    pub(super) json_numbers: u64,
 }
 
 /// Encodes rows of one target, reusing its buffers.
@@ -61,9 +53,9 @@ pub(super) struct Row<'a> {
 #[derive(Debug)]
 pub(super) enum Encoded {
     /// The row is ready.
-    Ready(Altered),
+    Ready(Misfits),
     /// A cell outside the key cannot be written; the key is there.
-    Refused(Refusal),
+    Refused(Refusal, Misfits),
     /// A cell of the key cannot be written: the row has no key that others could share.
     KeyRefused(Refusal),
 }
@@ -82,7 +74,8 @@ impl RowEncoder {
             next: 0,
             refused: None,
             key_refused: None,
-            altered: Altered::default(),
+            misfits: Misfits::default(),
+            refusing: Misfits::default(),
             out: &mut self.row,
             key: &mut self.key,
             scratch: &mut self.scratch,
@@ -95,9 +88,9 @@ impl RowEncoder {
             return Ok(Encoded::KeyRefused(refused));
         }
         if let Some(refused) = cells.refused {
-            return Ok(Encoded::Refused(refused));
+            return Ok(Encoded::Refused(refused, cells.refusing));
         }
-        let altered = cells.altered;
+        let misfits = cells.misfits;
         let change = match row.change {
             ChangeType::Upsert => {
                 if TIMESTAMPS.contains(&row.committed_micros) {
@@ -113,7 +106,7 @@ impl RowEncoder {
         self.scratch.extend_from_slice(row.order_prefix);
         text::order_last(&mut self.scratch, row.order);
         put_bytes(&mut self.row, target.sequence_field, &self.scratch);
-        Ok(Encoded::Ready(altered))
+        Ok(Encoded::Ready(misfits))
     }
 }
 
@@ -125,20 +118,24 @@ struct Cells<'a> {
     refused: Option<Refusal>,
     /// The first one of the key.
     key_refused: Option<Refusal>,
-    altered: Altered,
+    misfits: Misfits,
+    /// Those that refuse the row: what becomes of the others is not written then.
+    refusing: Misfits,
     out: &'a mut Vec<u8>,
     key: &'a mut Vec<u8>,
     scratch: &'a mut Vec<u8>,
 }
 
 /// Why a cell was not written.
-enum Unwritten {
+enum Unwritten<'a> {
     /// SQL NULL.
     Null,
-    /// A date or time that does not exist or that BigQuery's range leaves out.
-    NoSuchTime,
-    /// The target cannot hold it.
-    Refused(&'static str),
+    /// What the target cannot hold.
+    Misfit(Misfit),
+    /// Bytes that are no text.
+    NoText(&'a [u8]),
+    /// A key's text that is not its own.
+    Shared,
     /// No value of the column's type.
     Mismatch,
 }
@@ -170,12 +167,8 @@ impl CellVisitor for Cells<'_> {
                 Ok(())
             }
             Err(Unwritten::Null) => Ok(()),
-            Err(Unwritten::NoSuchTime) => {
-                self.altered.nulled += 1;
-                Ok(())
-            }
-            Err(Unwritten::Refused(reason)) => {
-                self.refused.get_or_insert_with(|| refused(column, reason));
+            Err(unwritten) => {
+                self.settle(column, &unwritten);
                 Ok(())
             }
         }
@@ -183,24 +176,46 @@ impl CellVisitor for Cells<'_> {
 }
 
 impl Cells<'_> {
-    fn write(&mut self, column: &PlannedColumn, value: Value<'_>) -> Result<(), Unwritten> {
+    /// Does with a cell outside the key what the policy says.
+    fn settle(&mut self, column: &PlannedColumn, unwritten: &Unwritten<'_>) {
+        let misfit = match unwritten {
+            Unwritten::Misfit(misfit) => *misfit,
+            Unwritten::NoText(_) => Misfit::InvalidText,
+            Unwritten::Null | Unwritten::Shared | Unwritten::Mismatch => return,
+        };
+        self.misfits.add(misfit, 1);
+        match (misfit.policy(&self.target.values), unwritten) {
+            (ValuePolicy::Null, _) => {}
+            (ValuePolicy::String, Unwritten::NoText(bytes)) => {
+                self.scratch.clear();
+                self.scratch.extend_from_slice(b"0x");
+                text::hex(self.scratch, bytes);
+                put_bytes(self.out, column.field, self.scratch);
+            }
+            (ValuePolicy::String | ValuePolicy::DeadLetter, _) => {
+                self.refusing.add(misfit, 1);
+                self.refused
+                    .get_or_insert_with(|| refused(column, misfit.reason(false)));
+            }
+        }
+    }
+
+    fn write<'v>(&mut self, column: &PlannedColumn, value: Value<'v>) -> Result<(), Unwritten<'v>> {
         match (column.form, value) {
             (_, Value::Null) => return Err(Unwritten::Null),
-            (_, Value::Unrepresentable(Unrepresentable::ZeroTimestamp)) => return Err(Unwritten::NoSuchTime),
-            (_, Value::Unrepresentable(Unrepresentable::InvalidText(_))) => {
-                return Err(Unwritten::Refused(
-                    "bytes that are no text in the column's character set",
-                ));
+            (Form::TimestampText, Value::Unrepresentable(Unrepresentable::ZeroTimestamp)) => {
+                self.misfits.add(Misfit::ZeroDate, 1);
+                self.bytes(column, b"0000-00-00 00:00:00.000000 UTC");
             }
-            (_, Value::Unrepresentable(Unrepresentable::SharedText(_))) => {
-                return Err(Unwritten::Refused(
-                    "a text that another value of the key column has, too",
-                ));
+            (_, Value::Unrepresentable(Unrepresentable::ZeroTimestamp)) => return Err(NO_SUCH_TIME),
+            (_, Value::Unrepresentable(Unrepresentable::InvalidText(bytes))) => {
+                return Err(Unwritten::NoText(bytes));
             }
+            (_, Value::Unrepresentable(Unrepresentable::SharedText(_))) => return Err(Unwritten::Shared),
             (Form::Bool, Value::Bool(value)) => self.varint(column, u64::from(value)),
             (Form::Int64, Value::Int(value)) => self.varint(column, value.cast_unsigned()),
             (Form::Int64, Value::UInt(value)) => {
-                let value = i64::try_from(value).map_err(|_| Unwritten::Refused("above INT64's range"))?;
+                let value = i64::try_from(value).map_err(|_| OUT_OF_RANGE)?;
                 self.varint(column, value.cast_unsigned());
             }
             (Form::Double, Value::Double(value)) => self.fixed(column, value),
@@ -218,17 +233,17 @@ impl Cells<'_> {
             }
             (Form::Text, Value::Text(value) | Value::Json(value)) => self.bytes(column, value.as_bytes()),
             (Form::Bytes, Value::Bytes(value)) => self.bytes(column, value),
-            (Form::Json, Value::Json(value)) => self.json(column, value),
+            (Form::Json, Value::Json(value)) => self.json(column, value)?,
             (Form::Date, Value::Date(date)) => {
-                let days = date.days().ok_or(Unwritten::NoSuchTime)?;
+                let days = date.days().ok_or(NO_SUCH_TIME)?;
                 self.varint(column, i64::from(days).cast_unsigned());
             }
             (Form::DateTime, Value::DateTime(value)) => {
-                self.varint(column, civil(value).ok_or(Unwritten::NoSuchTime)?);
+                self.varint(column, civil(value).ok_or(NO_SUCH_TIME)?);
             }
             (Form::Timestamp, Value::Timestamp(micros)) => {
                 if !TIMESTAMPS.contains(&micros) {
-                    return Err(Unwritten::NoSuchTime);
+                    return Err(NO_SUCH_TIME);
                 }
                 self.varint(column, micros.cast_unsigned());
             }
@@ -243,9 +258,24 @@ impl Cells<'_> {
         column: &PlannedColumn,
         form: Form,
         value: Value<'_>,
-    ) -> Result<(), Unwritten> {
+    ) -> Result<(), Unwritten<'static>> {
         self.scratch.clear();
         match (form, value) {
+            (Form::DateText, Value::Date(date)) => {
+                let exists = date.days().is_some();
+                self.misfits.add(Misfit::ZeroDate, u64::from(!exists));
+                text::date(self.scratch, date);
+            }
+            (Form::DateTimeText, Value::DateTime(value)) => {
+                let exists = civil(value).is_some();
+                self.misfits.add(Misfit::ZeroDate, u64::from(!exists));
+                text::date_time(self.scratch, value);
+            }
+            (Form::TimestampText, Value::Timestamp(micros)) => {
+                let exists = TIMESTAMPS.contains(&micros);
+                self.misfits.add(Misfit::ZeroDate, u64::from(!exists));
+                text::timestamp(self.scratch, micros);
+            }
             (Form::Interval, Value::Time(micros)) => text::interval(self.scratch, micros),
             (Form::TimeText, Value::Time(micros)) => text::time(self.scratch, micros),
             (Form::HexText, Value::Bytes(value)) => text::hex(self.scratch, value),
@@ -279,23 +309,29 @@ impl Cells<'_> {
         put_bytes(self.out, column.field, value);
     }
 
-    fn number(&mut self, column: &PlannedColumn, wire: Option<Wire>) -> Result<(), Unwritten> {
-        let wire = wire.ok_or(Unwritten::Refused("more digits than the target's type holds"))?;
+    fn number(&mut self, column: &PlannedColumn, wire: Option<Wire>) -> Result<(), Unwritten<'static>> {
+        let wire = wire.ok_or(OUT_OF_RANGE)?;
         put_bytes(self.out, column.field, wire.as_slice());
         Ok(())
     }
 
-    fn json(&mut self, column: &PlannedColumn, document: &str) {
+    fn json(&mut self, column: &PlannedColumn, document: &str) -> Result<(), Unwritten<'static>> {
         self.scratch.clear();
-        match json::guard_numbers(self.scratch, document) {
+        let policy = self.target.values.json_numbers;
+        match json::guard_numbers(self.scratch, document, policy == ValuePolicy::Null) {
             0 => put_bytes(self.out, column.field, document.as_bytes()),
+            _ if policy == ValuePolicy::DeadLetter => return Err(Unwritten::Misfit(Misfit::JsonNumber)),
             changed => {
-                self.altered.json_numbers += changed;
+                self.misfits.add(Misfit::JsonNumber, changed);
                 put_bytes(self.out, column.field, self.scratch);
             }
         }
+        Ok(())
     }
 }
+
+const NO_SUCH_TIME: Unwritten<'static> = Unwritten::Misfit(Misfit::ZeroDate);
+const OUT_OF_RANGE: Unwritten<'static> = Unwritten::Misfit(Misfit::OutOfRange);
 
 /// A field of wire type LEN.
 pub(super) fn put_bytes(out: &mut Vec<u8>, field: u32, value: &[u8]) {
@@ -327,11 +363,12 @@ fn civil(value: CivilDateTime) -> Option<u64> {
     Some((date | time) << 20 | u64::from(value.micros))
 }
 
-fn key_reason(unwritten: &Unwritten) -> &'static str {
+fn key_reason(unwritten: &Unwritten<'_>) -> &'static str {
     match unwritten {
         Unwritten::Null => "NULL in a key column",
-        Unwritten::NoSuchTime => "a date or time that BigQuery cannot hold, in a key column",
-        Unwritten::Refused(reason) => reason,
+        Unwritten::Misfit(misfit) => misfit.reason(true),
+        Unwritten::NoText(_) => Misfit::InvalidText.reason(true),
+        Unwritten::Shared => "a text that another value of the key column has, too",
         Unwritten::Mismatch => "a value of another type than the column's",
     }
 }

@@ -8,6 +8,7 @@ use crate::event::{
 };
 
 use super::plan::{Place, Target};
+use crate::config::Values;
 
 pub(super) mod client;
 pub(super) mod rest;
@@ -118,12 +119,16 @@ pub(super) fn plain() -> Arc<TableLayout> {
 }
 
 pub(super) fn target(layout: Arc<TableLayout>) -> Arc<Target> {
+    target_with(layout, Values::default())
+}
+
+pub(super) fn target_with(layout: Arc<TableLayout>, values: Values) -> Arc<Target> {
     let place = Place {
         project: "p".to_owned(),
         dataset: "shop".to_owned(),
         table: layout.table.name().to_owned(),
     };
-    Arc::new(Target::new(layout, place).unwrap())
+    Arc::new(Target::new(layout, place, values).unwrap())
 }
 
 pub(super) fn txn(offset: u64) -> TxnStart {

@@ -1,13 +1,13 @@
 //! JSON numbers that BigQuery would change without a word: it keeps integers of 64 bits and doubles,
-//! and rounds the rest. Such a number becomes a string, digits untouched; everything else passes as it is.
+//! and rounds the rest. Such a number becomes a string, digits untouched, or null; everything else passes as it is.
 
 /// A literal of at most this many bytes without an exponent has at most 15 significant digits, which
 /// a double always gives back.
 const SAFE_LEN: usize = 15;
 
-/// Rewrites a document into `out` if it holds a number that does not survive; returns how many, and
-/// leaves `out` untouched where there is none.
-pub(super) fn guard_numbers(out: &mut Vec<u8>, document: &str) -> u64 {
+/// Rewrites a document into `out` if it holds a number that does not survive, such numbers as strings or as
+/// null; returns how many, and leaves `out` untouched where there is none.
+pub(super) fn guard_numbers(out: &mut Vec<u8>, document: &str, as_null: bool) -> u64 {
     let mut changed = 0;
     let mut copied = 0;
     let mut at = 0;
@@ -19,9 +19,13 @@ pub(super) fn guard_numbers(out: &mut Vec<u8>, document: &str) -> u64 {
             continue;
         }
         out.extend_from_slice(document.get(copied..start).unwrap_or("").as_bytes());
-        out.push(b'"');
-        out.extend_from_slice(literal.as_bytes());
-        out.push(b'"');
+        if as_null {
+            out.extend_from_slice(b"null");
+        } else {
+            out.push(b'"');
+            out.extend_from_slice(literal.as_bytes());
+            out.push(b'"');
+        }
         copied = end;
         changed += 1;
     }
@@ -109,7 +113,7 @@ mod tests {
 
     fn guarded(document: &str) -> String {
         let mut out = Vec::new();
-        match guard_numbers(&mut out, document) {
+        match guard_numbers(&mut out, document, false) {
             0 => {
                 assert!(out.is_empty());
                 document.to_owned()
@@ -144,6 +148,16 @@ mod tests {
         ] {
             assert_eq!(guarded(document), expected);
         }
+    }
+
+    #[test]
+    fn numbers_that_do_not_survive_can_become_null() {
+        let mut out = Vec::new();
+        assert_eq!(
+            guard_numbers(&mut out, r#"{"1e999": [1e999, -1e999, 2]}"#, true),
+            2
+        );
+        assert_eq!(out, br#"{"1e999": [null, null, 2]}"#);
     }
 
     proptest! {

@@ -12,10 +12,7 @@ use super::encode::ChangeType;
 use super::error::RowAt;
 use super::plan::{PlannedColumn, Target};
 use super::text;
-use crate::event::{
-    CellVisitor, CivilDate, CivilDateTime, ColumnName, OrderKey, RowError, RowImages, RowRef,
-    Unrepresentable, Value,
-};
+use crate::event::{CellVisitor, ColumnName, OrderKey, RowError, RowImages, RowRef, Unrepresentable, Value};
 
 /// What is kept of a row's text, in bytes: enough to read most rows, and little enough that a thousand
 /// letters fit into the memory of a few requests.
@@ -307,29 +304,14 @@ fn json(out: &mut impl Write, key: bool, value: Value<'_>) -> io::Result<()> {
         Value::Decimal { unscaled, scale } => quoted(out, |out| text::decimal(out, unscaled, scale)),
         Value::Time(micros) => quoted(out, |out| text::time(out, micros)),
         Value::Timestamp(micros) => quoted(out, |out| text::timestamp(out, micros)),
-        Value::Date(CivilDate { year, month, day }) => write!(out, "\"{year:04}-{month:02}-{day:02}\""),
-        Value::DateTime(value) => civil(out, value),
+        Value::Date(value) => quoted(out, |out| text::date(out, value)),
+        Value::DateTime(value) => quoted(out, |out| text::date_time(out, value)),
         Value::Unrepresentable(Unrepresentable::ZeroTimestamp) => out.write_all(b"\"0000-00-00 00:00:00\""),
         // An object, so that it is not taken for the text that it is not.
         Value::Unrepresentable(Unrepresentable::InvalidText(bytes)) => {
             write!(out, "{{\"base64\":\"{}\"}}", Base64Display::new(bytes, &BASE64))
         }
     }
-}
-
-fn civil(out: &mut impl Write, value: CivilDateTime) -> io::Result<()> {
-    let CivilDate { year, month, day } = value.date;
-    let CivilDateTime {
-        hour,
-        minute,
-        second,
-        micros,
-        ..
-    } = value;
-    write!(
-        out,
-        "\"{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}.{micros:06}\""
-    )
 }
 
 /// What `write` makes, between quotes; it needs no escapes.

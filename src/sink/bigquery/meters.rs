@@ -1,4 +1,5 @@
-//! What the sink measures. Every name is here, with its meaning; the only label is the source table.
+//! What the sink measures. Every name is here, with its meaning; the label is the source table, and for values
+//! that BigQuery cannot hold their kind and policy.
 
 use std::time::Duration;
 
@@ -6,7 +7,8 @@ use metrics::{
     Counter, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
 };
 
-use super::encode::Altered;
+use super::misfit::{KINDS, Misfit, Misfits};
+use crate::config::Values;
 use crate::event::TableId;
 
 const ROWS: &str = "replicator_sink_rows_total";
@@ -16,8 +18,7 @@ const RETRIES: &str = "replicator_sink_retries_total";
 const SECONDS: &str = "replicator_sink_append_seconds";
 const DEAD_LETTERS: &str = "replicator_dead_letters_total";
 const OLDEST: &str = "replicator_sink_oldest_unacknowledged_seconds";
-const NULLED: &str = "replicator_sink_values_nulled_total";
-const JSON_NUMBERS: &str = "replicator_sink_json_numbers_as_strings_total";
+const MISFITS: &str = "replicator_sink_values_by_policy_total";
 
 /// Gives every meter its unit and meaning; to be called once, after the recorder is installed.
 pub(super) fn describe() {
@@ -41,14 +42,9 @@ pub(super) fn describe() {
         "Rows that BigQuery cannot take, put aside as dead letters"
     );
     describe_counter!(
-        NULLED,
+        MISFITS,
         Unit::Count,
-        "Dates and times that do not exist, written as NULL"
-    );
-    describe_counter!(
-        JSON_NUMBERS,
-        Unit::Count,
-        "JSON numbers beyond 64 bits, written as strings"
+        "Values that BigQuery cannot hold, by kind and by the policy that was followed"
     );
 }
 
@@ -65,8 +61,7 @@ pub(super) struct TableMeters {
     retries: Counter,
     seconds: Histogram,
     dead_letters: Counter,
-    nulled: Counter,
-    json_numbers: Counter,
+    table: String,
 }
 
 impl TableMeters {
@@ -80,8 +75,7 @@ impl TableMeters {
             retries: count(RETRIES),
             seconds: histogram!(SECONDS, "table" => table.clone()),
             dead_letters: count(DEAD_LETTERS),
-            nulled: count(NULLED),
-            json_numbers: count(JSON_NUMBERS),
+            table,
         }
     }
 
@@ -103,14 +97,23 @@ impl TableMeters {
         self.dead_letters.increment(1);
     }
 
-    /// Values of rows that go out were changed by a policy.
-    pub(super) fn altered(&self, altered: Altered) {
-        if altered.nulled > 0 {
-            self.nulled.increment(altered.nulled);
+    /// Shows the policies in force before there is anything to count.
+    pub(super) fn policies(&self, values: &Values) {
+        for kind in KINDS {
+            self.misfit(kind, values).increment(0);
         }
-        if altered.json_numbers > 0 {
-            self.json_numbers.increment(altered.json_numbers);
+    }
+
+    /// A row had values that BigQuery cannot hold, and the policies were followed.
+    pub(super) fn misfits(&self, found: &Misfits, values: &Values) {
+        for (kind, count) in found.counts() {
+            self.misfit(kind, values).increment(count);
         }
+    }
+
+    fn misfit(&self, kind: Misfit, values: &Values) -> Counter {
+        let policy = kind.policy(values).as_str();
+        counter!(MISFITS, "table" => self.table.clone(), "kind" => kind.name(), "policy" => policy)
     }
 }
 

@@ -1,7 +1,7 @@
 //! BigQuery as a target: CDC rows through the Storage Write API's default streams.
 //!
 //! Order of reading: `types` (which type a column becomes), `name`, `plan` (a table's target),
-//! `encode` with `numeric`, `text`, `json` (a row to bytes), `block` (a batch to requests), `wire` (a
+//! `encode` with `numeric`, `text`, `json`, `misfit` (a row to bytes), `block` (a batch to requests), `wire` (a
 //! request to bytes), `delivery` (what is sent and how it ends), `append` (one connection) with `status`
 //! (what an answer means), `pool` with `load` (which connection), `watch` (how long that takes), `settle` with
 //! `letter` and `letters` (what becomes of rows that are refused), `tables` with `rest` and `query` (target
@@ -36,6 +36,7 @@ mod letter;
 mod letters;
 mod load;
 mod meters;
+mod misfit;
 mod name;
 mod numeric;
 mod plan;
@@ -170,7 +171,7 @@ impl BigQuery {
                 target: place.to_string(),
             });
         }
-        let target = Arc::new(Target::new(Arc::clone(layout), place)?);
+        let target = Arc::new(Target::new(Arc::clone(layout), place, self.config.values)?);
         targets.of.insert(table.clone(), Arc::clone(&target));
         Ok(target)
     }

@@ -8,6 +8,7 @@ use super::delivery::{Destination, Mode};
 use super::error::Error;
 use super::types::{Form, TargetType};
 use super::{descriptor, name};
+use crate::config::Values;
 use crate::event::{ColumnName, TableId, TableLayout};
 use crate::proto::descriptor::DescriptorProto;
 
@@ -75,6 +76,8 @@ pub(super) struct Target {
     pub(super) destination: Arc<Destination>,
     /// Columns in the order of the row images.
     pub(super) columns: Vec<PlannedColumn>,
+    /// What becomes of values that the target cannot hold.
+    pub(super) values: Values,
     /// Target names of the key columns, in key order.
     pub(super) key: Vec<String>,
     /// Field numbers of what follows the columns.
@@ -88,7 +91,7 @@ impl Target {
     ///
     /// # Errors
     /// [`Error::Key`], [`Error::TooManyColumns`], [`Error::SameColumn`] if BigQuery cannot hold it under CDC.
-    pub(super) fn new(layout: Arc<TableLayout>, place: Place) -> Result<Target, Error> {
+    pub(super) fn new(layout: Arc<TableLayout>, place: Place, values: Values) -> Result<Target, Error> {
         let table = &layout.table;
         let key_columns = layout.key_columns();
         if key_columns.is_empty() || key_columns.len() > MAX_KEY_COLUMNS {
@@ -110,7 +113,7 @@ impl Target {
             .map(|(column, field)| PlannedColumn {
                 source: column.name.clone(),
                 target: name::column(column.name.as_str()),
-                form: Form::of(column.kind, column.key.is_some()),
+                form: Form::of(column.kind, column.key.is_some(), &values),
                 field,
                 key: column.key.is_some(),
                 nullable: column.nullable,
@@ -123,18 +126,17 @@ impl Target {
             .map(|column| column.target.clone())
             .collect();
         let last = u32::try_from(columns.len()).unwrap_or(u32::MAX);
+        let schema = descriptor(&columns);
+        let destination = Destination::new(table.clone(), place, Mode::Cdc, schema);
+        destination.meters.policies(&values);
         Ok(Target {
-            destination: Arc::new(Destination::new(
-                table.clone(),
-                place,
-                Mode::Cdc,
-                descriptor(&columns),
-            )),
+            destination: Arc::new(destination),
             commit_time_field: last + 1,
             change_type_field: last + 2,
             sequence_field: last + 3,
             layout,
             columns,
+            values,
             key,
         })
     }

@@ -47,6 +47,7 @@ fn config(rest: &str, write: &str) -> Config {
             rest: rest.to_owned(),
             write: write.to_owned(),
         },
+        values: crate::config::Values::default(),
         checkpoint: crate::config::CheckpointPlace::Directory("checkpoint".into()),
         http: "127.0.0.1:0".parse().unwrap(),
     }

@@ -1,6 +1,6 @@
 //! Values whose wire form is text, appended to a buffer that the caller reuses: no allocation a cell.
 
-use crate::event::{CivilDate, OrderKey};
+use crate::event::{CivilDate, CivilDateTime, OrderKey};
 
 /// Microseconds of a second.
 const SECOND: u64 = 1_000_000;
@@ -61,38 +61,50 @@ pub(super) fn interval(out: &mut Vec<u8>, micros: i64) {
     time(out, micros);
 }
 
+/// A date as `YYYY-MM-DD`, whether there is such a day or not.
+pub(super) fn date(out: &mut Vec<u8>, date: CivilDate) {
+    integer(out, date.year.into(), 4);
+    out.push(b'-');
+    integer(out, date.month.into(), 2);
+    out.push(b'-');
+    integer(out, date.day.into(), 2);
+}
+
+/// A civil time as `YYYY-MM-DD HH:MM:SS.ffffff`, whether there is such a day or not.
+pub(super) fn date_time(out: &mut Vec<u8>, value: CivilDateTime) {
+    date(out, value.date);
+    for (part, before) in [(value.hour, b' '), (value.minute, b':'), (value.second, b':')] {
+        out.push(before);
+        integer(out, part.into(), 2);
+    }
+    out.push(b'.');
+    integer(out, value.micros.into(), 6);
+}
+
 /// An instant as `YYYY-MM-DD HH:MM:SS.ffffff UTC`; one outside years 1…9999 as its microseconds.
 pub(super) fn timestamp(out: &mut Vec<u8>, micros: i64) {
     const DAY: i64 = 86_400_000_000;
-    let date = i32::try_from(micros.div_euclid(DAY)).ok().and_then(date);
-    let Some(CivilDate { year, month, day }) = date else {
+    let day = i32::try_from(micros.div_euclid(DAY)).ok().and_then(day);
+    let Some(date) = day else {
         out.extend_from_slice(itoa::Buffer::new().format(micros).as_bytes());
         return;
     };
-    for (part, width, behind) in [
-        (u64::from(year), 4, b'-'),
-        (month.into(), 2, b'-'),
-        (day.into(), 2, b' '),
-    ] {
-        integer(out, part, width);
-        out.push(behind);
-    }
     let in_day = micros.rem_euclid(DAY).unsigned_abs();
     let seconds = in_day / SECOND;
-    for (part, behind) in [
-        (seconds / 3600, b':'),
-        (seconds / 60 % 60, b':'),
-        (seconds % 60, b'.'),
-    ] {
-        integer(out, part, 2);
-        out.push(behind);
-    }
-    integer(out, in_day % SECOND, 6);
+    let narrow = |part: u64| u8::try_from(part).unwrap_or(0);
+    let civil = CivilDateTime {
+        date,
+        hour: narrow(seconds / 3600),
+        minute: narrow(seconds / 60 % 60),
+        second: narrow(seconds % 60),
+        micros: u32::try_from(in_day % SECOND).unwrap_or(0),
+    };
+    date_time(out, civil);
     out.extend_from_slice(b" UTC");
 }
 
 /// The date of a day counted from 1970-01-01; `None` outside years 1…9999.
-fn date(days: i32) -> Option<CivilDate> {
+fn day(days: i32) -> Option<CivilDate> {
     let first = |year, month| CivilDate { year, month, day: 1 }.days();
     // Never too early, and too late by no more than a few years: a year has 365 or 366 days.
     let late = 1971 + days.div_euclid(if days < 0 { 366 } else { 365 });
@@ -239,7 +251,7 @@ mod tests {
     proptest! {
         #[test]
         fn every_day_has_its_date(days in -719_162..=2_932_896i32) {
-            prop_assert_eq!(date(days).and_then(CivilDate::days), Some(days));
+            prop_assert_eq!(day(days).and_then(CivilDate::days), Some(days));
         }
 
         #[test]

@@ -1,6 +1,7 @@
 //! From what a column's values mean to the BigQuery type and the wire form: one function, so that
 //! tables, descriptors and encoder cannot disagree.
 
+use crate::config::{ValuePolicy, Values};
 use crate::event::ColumnType;
 use crate::proto::descriptor::field_descriptor_proto::Type as WireType;
 
@@ -83,13 +84,18 @@ pub(super) enum Form {
     HexText,
     /// A duration in a key, as text.
     TimeText,
+    /// Dates and times of which some are in no calendar, as text.
+    DateText,
+    DateTimeText,
+    TimestampText,
 }
 
 impl Form {
     /// The form of a column. In a primary key BigQuery takes neither BYTES nor FLOAT64, JSON or INTERVAL
     /// (<https://cloud.google.com/bigquery/docs/information-schema-table-constraints>): such a column
     /// becomes a STRING that differs whenever the value does.
-    pub(super) fn of(kind: ColumnType, key: bool) -> Form {
+    pub(super) fn of(kind: ColumnType, key: bool, values: &Values) -> Form {
+        let dates_are_text = !key && values.zero_dates == ValuePolicy::String;
         match kind {
             ColumnType::Bool => Form::Bool,
             ColumnType::Int64 => Form::Int64,
@@ -106,6 +112,9 @@ impl Form {
             ColumnType::Bytes => Form::Bytes,
             ColumnType::Json if key => Form::Text,
             ColumnType::Json => Form::Json,
+            ColumnType::Date if dates_are_text => Form::DateText,
+            ColumnType::DateTime if dates_are_text => Form::DateTimeText,
+            ColumnType::Timestamp if dates_are_text => Form::TimestampText,
             ColumnType::Date => Form::Date,
             ColumnType::DateTime => Form::DateTime,
             ColumnType::Timestamp => Form::Timestamp,
@@ -122,9 +131,14 @@ impl Form {
             Form::Double => TargetType::Float64,
             Form::Numeric => TargetType::Numeric,
             Form::BigNumeric => TargetType::BigNumeric,
-            Form::Text | Form::DecimalText | Form::FloatText | Form::HexText | Form::TimeText => {
-                TargetType::String
-            }
+            Form::Text
+            | Form::DecimalText
+            | Form::FloatText
+            | Form::HexText
+            | Form::TimeText
+            | Form::DateText
+            | Form::DateTimeText
+            | Form::TimestampText => TargetType::String,
             Form::Bytes => TargetType::Bytes,
             Form::Json => TargetType::Json,
             Form::Date => TargetType::Date,
@@ -148,7 +162,10 @@ impl Form {
             | Form::DecimalText
             | Form::FloatText
             | Form::HexText
-            | Form::TimeText => WireType::String,
+            | Form::TimeText
+            | Form::DateText
+            | Form::DateTimeText
+            | Form::TimestampText => WireType::String,
         }
     }
 }
@@ -169,7 +186,11 @@ mod tests {
             (39, 0, TargetType::String),
             (65, 0, TargetType::String),
         ] {
-            let form = Form::of(ColumnType::Decimal { precision, scale }, false);
+            let form = Form::of(
+                ColumnType::Decimal { precision, scale },
+                false,
+                &Values::default(),
+            );
             assert_eq!(form.target(), expected, "decimal({precision},{scale})");
         }
     }
@@ -198,7 +219,16 @@ mod tests {
             ColumnType::Timestamp,
             ColumnType::Time,
         ] {
-            let target = Form::of(kind, true).target();
+            let text = Values {
+                zero_dates: ValuePolicy::String,
+                ..Values::default()
+            };
+            let target = Form::of(kind, true, &text).target();
+            assert_eq!(
+                target,
+                Form::of(kind, true, &Values::default()).target(),
+                "{kind:?}"
+            );
             let barred = [
                 TargetType::Bytes,
                 TargetType::Float64,

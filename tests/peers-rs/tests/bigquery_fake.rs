@@ -175,6 +175,7 @@ fn config(project: &str, write: &str) -> Config {
             rest: write.to_owned(),
             write: write.to_owned(),
         },
+        values: replicator::config::Values::default(),
         checkpoint: replicator::config::CheckpointPlace::Directory("checkpoint".into()),
         http: "127.0.0.1:0".parse().unwrap(),
     }

@@ -376,8 +376,9 @@ fn altered_values_of_rows_that_go_out_are_counted_by_table() {
     });
     let shown = recorder.handle().render();
     for line in [
-        "replicator_sink_values_nulled_total{table=\"shop.orders\"} 2",
-        "replicator_sink_json_numbers_as_strings_total{table=\"shop.orders\"} 2",
+        "replicator_sink_values_by_policy_total{table=\"shop.orders\",kind=\"zero_date\",policy=\"null\"} 2",
+        "replicator_sink_values_by_policy_total{table=\"shop.orders\",kind=\"json_number\",policy=\"string\"} 2",
+        "replicator_sink_values_by_policy_total{table=\"shop.orders\",kind=\"invalid_text\",policy=\"dead_letter\"} 0",
     ] {
         assert!(shown.lines().any(|shown| shown == line), "{shown}");
     }

@@ -3,8 +3,9 @@
 
 use proptest::prelude::*;
 
-use super::super::fixture::{Cell, Field, Images, column, fields, image, layout, target, txn};
+use super::super::fixture::{Cell, Field, Images, column, fields, image, layout, target_with, txn};
 use super::*;
+use crate::config::Values;
 use crate::event::{CivilDate, ColumnType, Ordinal};
 
 const NUMERIC: ColumnType = ColumnType::Decimal {
@@ -20,19 +21,29 @@ const LONG_DECIMAL: ColumnType = ColumnType::Decimal {
     scale: 0,
 };
 
-/// A row of an INT64 key and one more column: what is written for that one, and the count of altered values.
-fn written(kind: ColumnType, cell: Cell) -> Result<(Option<Field>, Altered), Refusal> {
+/// A row of an INT64 key and one more column: what is written for that one, and what does not fit.
+fn written(kind: ColumnType, cell: Cell) -> Result<(Option<Field>, Misfits), Misfits> {
+    written_by(Values::default(), kind, cell)
+}
+
+fn written_by(values: Values, kind: ColumnType, cell: Cell) -> Result<(Option<Field>, Misfits), Misfits> {
     let columns = vec![column("id", ColumnType::Int64, Some(0)), column("c", kind, None)];
     let images = Images(vec![vec![Cell::Int(1), cell]]);
-    let (row, encoded) = encode(columns, &images, ChangeType::Upsert);
+    let (row, encoded) = encode(values, columns, &images, ChangeType::Upsert);
     match encoded {
-        Encoded::Ready(altered) => {
+        Encoded::Ready(misfits) => {
             let found = fields(&row).into_iter().find(|(number, _)| *number == 2);
-            Ok((found.map(|(_, field)| field), altered))
+            Ok((found.map(|(_, field)| field), misfits))
         }
-        Encoded::Refused(refusal) => Err(refusal),
+        Encoded::Refused(_, misfits) => Err(misfits),
         Encoded::KeyRefused(refusal) => panic!("{refusal:?}"),
     }
+}
+
+fn one(kind: Misfit) -> Misfits {
+    let mut misfits = Misfits::default();
+    misfits.add(kind, 1);
+    misfits
 }
 
 /// The encoded key of a row that has nothing else; `None` if a cell cannot be one's.
@@ -43,16 +54,21 @@ fn key(kinds: &[ColumnType], cells: &[Cell]) -> Option<Vec<u8>> {
         .map(|(kind, at)| column(&format!("k{at}"), *kind, Some(at)))
         .collect();
     let images = Images(vec![cells.to_vec()]);
-    let (row, encoded) = encode(columns, &images, ChangeType::Delete);
+    let (row, encoded) = encode(Values::default(), columns, &images, ChangeType::Delete);
     match encoded {
         // The same change and the same number follow in every row.
         Encoded::Ready(_) => Some(row),
         Encoded::KeyRefused(_) => None,
-        Encoded::Refused(refusal) => panic!("{refusal:?}"),
+        Encoded::Refused(refusal, _) => panic!("{refusal:?}"),
     }
 }
 
-fn encode(columns: Vec<crate::event::Column>, images: &Images, change: ChangeType) -> (Vec<u8>, Encoded) {
+fn encode(
+    values: Values,
+    columns: Vec<crate::event::Column>,
+    images: &Images,
+    change: ChangeType,
+) -> (Vec<u8>, Encoded) {
     let mut encoder = RowEncoder::default();
     let row = Row {
         images,
@@ -62,7 +78,9 @@ fn encode(columns: Vec<crate::event::Column>, images: &Images, change: ChangeTyp
         order_prefix: b"1/2/7/",
         committed_micros: 0,
     };
-    let encoded = encoder.encode(&target(layout(columns)), row).unwrap();
+    let encoded = encoder
+        .encode(&target_with(layout(columns), values), row)
+        .unwrap();
     (encoder.row, encoded)
 }
 
@@ -149,7 +167,7 @@ fn the_first_and_the_last_value_of_each_type_pass() {
     ] {
         assert_eq!(
             written(kind, cell.clone()),
-            Ok((Some(expected), Altered::default())),
+            Ok((Some(expected), Misfits::default())),
             "{cell:?}"
         );
     }
@@ -170,11 +188,8 @@ fn dates_and_times_that_bigquery_lacks_are_null_and_each_is_counted() {
         (ColumnType::Timestamp, Cell::Timestamp(-62_135_596_800_000_001)),
         (ColumnType::Timestamp, Cell::Timestamp(253_402_300_800_000_000)),
     ] {
-        let altered = Altered {
-            nulled: 1,
-            json_numbers: 0,
-        };
-        assert_eq!(written(kind, cell.clone()), Ok((None, altered)), "{cell:?}");
+        let nulled = Ok((None, one(Misfit::ZeroDate)));
+        assert_eq!(written(kind, cell.clone()), nulled, "{cell:?}");
         assert_eq!(key(&[kind], std::slice::from_ref(&cell)), None, "{cell:?}");
     }
 }
@@ -193,25 +208,122 @@ fn a_number_that_does_not_fit_refuses_its_row_and_is_never_rounded() {
         (BIGNUMERIC, Cell::DecimalText(format!("0.{}1", "0".repeat(38)))),
         (ColumnType::Int64, Cell::UInt(1 << 63)),
     ] {
-        assert!(written(kind, cell.clone()).is_err(), "{cell:?}");
+        assert_eq!(
+            written(kind, cell.clone()),
+            Err(one(Misfit::OutOfRange)),
+            "{cell:?}"
+        );
         assert_eq!(key(&[kind], &[cell]), None);
     }
     for cell in [
         Cell::Decimal(past_numeric - 1, 9),
         Cell::Decimal(1 - past_numeric, 9),
     ] {
-        let (field, altered) = written(NUMERIC, cell).unwrap();
+        let (field, misfits) = written(NUMERIC, cell).unwrap();
         assert!(field.is_some());
-        assert_eq!(altered, Altered::default());
+        assert_eq!(misfits, Misfits::default());
+    }
+}
+
+fn policies(policy: ValuePolicy) -> Values {
+    Values {
+        zero_dates: policy,
+        out_of_range: policy,
+        invalid_text: policy,
+        json_numbers: policy,
+    }
+}
+
+#[test]
+fn every_policy_does_to_every_kind_what_it_says() {
+    let document = || Cell::Json("[1, 1e999]".to_owned());
+    for (kind, cell, misfit, null, string) in [
+        (
+            ColumnType::Date,
+            Cell::Date(2024, 0, 15),
+            Misfit::ZeroDate,
+            None,
+            Some("2024-00-15"),
+        ),
+        (
+            ColumnType::DateTime,
+            at(0, 0, 0, (0, 0, 0, 0)),
+            Misfit::ZeroDate,
+            None,
+            Some("0000-00-00 00:00:00.000000"),
+        ),
+        (
+            ColumnType::Timestamp,
+            Cell::ZeroTimestamp,
+            Misfit::ZeroDate,
+            None,
+            Some("0000-00-00 00:00:00.000000 UTC"),
+        ),
+        (
+            ColumnType::Text,
+            Cell::InvalidText,
+            Misfit::InvalidText,
+            None,
+            Some("0xff"),
+        ),
+        (
+            ColumnType::Json,
+            document(),
+            Misfit::JsonNumber,
+            Some("[1, null]"),
+            Some("[1, \"1e999\"]"),
+        ),
+        // Text has no place in this column.
+        (
+            NUMERIC,
+            Cell::Decimal(10i128.pow(38), 9),
+            Misfit::OutOfRange,
+            None,
+            None,
+        ),
+    ] {
+        let text = |text: Option<&str>| text.map(|text| Field::Bytes(text.as_bytes().to_vec()));
+        let by = |policy| written_by(policies(policy), kind, cell.clone());
+        assert_eq!(by(ValuePolicy::Null), Ok((text(null), one(misfit))), "{cell:?}");
+        assert_eq!(by(ValuePolicy::DeadLetter), Err(one(misfit)), "{cell:?}");
+        let as_text = string.map(|string| (text(Some(string)), one(misfit)));
+        assert_eq!(
+            by(ValuePolicy::String),
+            as_text.ok_or_else(|| one(misfit)),
+            "{cell:?}"
+        );
+    }
+}
+
+#[test]
+fn dates_that_exist_are_text_too_where_the_column_is() {
+    let text = |text: &str| Ok((Some(Field::Bytes(text.as_bytes().to_vec())), Misfits::default()));
+    for (kind, cell, expected) in [
+        (ColumnType::Date, Cell::Date(2024, 2, 29), "2024-02-29"),
+        (
+            ColumnType::DateTime,
+            at(1, 1, 1, (2, 3, 4, 5)),
+            "0001-01-01 02:03:04.000005",
+        ),
+        (
+            ColumnType::Timestamp,
+            Cell::Timestamp(1),
+            "1970-01-01 00:00:00.000001 UTC",
+        ),
+    ] {
+        assert_eq!(
+            written_by(policies(ValuePolicy::String), kind, cell),
+            text(expected)
+        );
     }
 }
 
 #[test]
 fn a_document_as_deep_as_the_source_has_them_passes_untouched() {
     let document = format!("{}1{}", "[".repeat(100), "]".repeat(100));
-    let (field, altered) = written(ColumnType::Json, Cell::Json(document.clone())).unwrap();
+    let (field, misfits) = written(ColumnType::Json, Cell::Json(document.clone())).unwrap();
     assert_eq!(field.unwrap().text(), document);
-    assert_eq!(altered, Altered::default());
+    assert_eq!(misfits, Misfits::default());
 }
 
 /// Values of one type that a key may hold, those that are close to each other above all.

@@ -241,10 +241,11 @@ fn times_that_do_not_exist_are_null_and_counted() {
         (ColumnType::Json, Cell::Json("[123456789012345678901]".to_owned())),
     ];
     let (row, encoded) = encode(&cells, ChangeType::Upsert).unwrap();
-    let Encoded::Ready(altered) = encoded else {
+    let Encoded::Ready(misfits) = encoded else {
         panic!("{encoded:?}");
     };
-    assert_eq!((altered.nulled, altered.json_numbers), (5, 1));
+    let counts: Vec<_> = misfits.counts().collect();
+    assert_eq!(counts, [(Misfit::ZeroDate, 5), (Misfit::JsonNumber, 1)]);
     let row: BTreeMap<u32, Field> = fields(&row).into_iter().collect();
     assert_eq!(row.keys().copied().collect::<Vec<_>>(), [1, 7, 8, 9, 10]);
     assert_eq!(row[&7].text(), r#"["123456789012345678901"]"#);
@@ -276,7 +277,7 @@ fn what_cannot_be_written_refuses_the_row_and_names_the_column() {
         (ColumnType::Text, Cell::InvalidText),
     ];
     let (_, encoded) = encode(&cells, ChangeType::Upsert).unwrap();
-    let Encoded::Refused(Refusal::Cell { column, .. }) = encoded else {
+    let Encoded::Refused(Refusal::Cell { column, .. }, _) = encoded else {
         panic!("{encoded:?}");
     };
     assert_eq!(column.as_str(), "c1");

@@ -3,7 +3,7 @@ use serde_json::json;
 
 use super::super::fixture::{Cell, Images, column, image, layout, target, txn};
 use super::*;
-use crate::event::{Column, ColumnType, Ordinal};
+use crate::event::{CivilDate, CivilDateTime, Column, ColumnType, Ordinal};
 
 fn answered(message: &str) -> Refusal {
     Refusal::Answer(message.to_owned())
