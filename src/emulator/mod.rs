@@ -44,7 +44,7 @@ use crate::task::{self, Panicked, Task};
 use engine::Engine;
 use faults::Script;
 pub use profile::Profile;
-use socket::Socket;
+use socket::{Door, Line, Socket};
 use store::Store;
 
 /// What to serve, and where.
@@ -189,7 +189,8 @@ pub async fn serve(options: Options) -> Result<Running, EmulatorError> {
     let routes = rest::routes(engine.clone());
     let stopping = stop.clone();
     let rest_server = task::spawn("emulator rest", async move {
-        axum::serve(rest, routes)
+        let routes = routes.into_make_service_with_connect_info::<Line>();
+        axum::serve(Door::new(rest), routes)
             .with_graceful_shutdown(stopping.cancelled_owned())
             .await
             .map_err(EmulatorError::Rest)

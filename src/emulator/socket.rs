@@ -2,11 +2,13 @@
 //! call and not a status.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use axum::serve::{IncomingStream, Listener};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::transport::server::Connected;
 
@@ -17,6 +19,38 @@ pub(crate) struct Line(CancellationToken);
 impl Line {
     pub(crate) fn cut(&self) {
         self.0.cancel();
+    }
+}
+
+/// Takes connections for a server that speaks HTTP/1.
+#[derive(Debug)]
+pub(crate) struct Door(TcpListener);
+
+impl Door {
+    pub(crate) fn new(listener: TcpListener) -> Door {
+        Door(listener)
+    }
+}
+
+impl Listener for Door {
+    type Io = Socket;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Socket, SocketAddr) {
+        let (stream, address) = Listener::accept(&mut self.0).await;
+        // A connection that has ended already shows it when it is read.
+        drop(stream.set_nodelay(true));
+        (Socket::new(stream), address)
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
+}
+
+impl axum::extract::connect_info::Connected<IncomingStream<'_, Door>> for Line {
+    fn connect_info(stream: IncomingStream<'_, Door>) -> Line {
+        stream.io().line.clone()
     }
 }
 

@@ -8,14 +8,19 @@
 )]
 
 mod changes;
+mod chaos;
 mod client;
 mod definitions;
 mod faults;
 mod jobs;
 mod lateness;
 mod limits;
+mod load;
+mod middle;
+mod mutations;
 mod rules;
 mod sink;
 mod sinks;
 mod staleness;
 mod types;
+mod world;

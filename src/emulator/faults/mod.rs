@@ -15,6 +15,8 @@ pub(crate) use script::{Call, Script};
 pub(crate) enum Place {
     /// A request of an AppendRows call.
     Append,
+    /// A GetWriteStream call.
+    Streams,
     /// A call of the REST API.
     Rest,
     /// A query job that begins.
@@ -66,6 +68,8 @@ pub(crate) enum Effect {
     Status(StatusEffect),
     /// The connection breaks without a word.
     Cut(Unanswered),
+    /// The call ends without an error, though a request of it has no answer.
+    End(Unanswered),
     /// No answer comes, and none after it.
     Hang(Unanswered),
     /// It is done later.
@@ -103,7 +107,7 @@ pub(crate) struct StatusEffect {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Unanswered {
-    /// Whether the rows are in the table all the same.
+    /// Whether the call was carried out all the same.
     #[serde(default)]
     pub(crate) applied: bool,
 }
@@ -215,10 +219,13 @@ impl Fault {
             }
         };
         let place = match &self.effect {
-            Effect::Status(_) | Effect::Cut(_) | Effect::Hang(_) | Effect::RowErrors(_) => {
-                self.on == Place::Append
+            Effect::End(_) | Effect::Hang(_) | Effect::RowErrors(_) => self.on == Place::Append,
+            Effect::Status(status) => {
+                let is_plain = !status.in_band && !status.applied;
+                self.on == Place::Append || self.on == Place::Streams && is_plain
             }
-            Effect::Delay(_) => matches!(self.on, Place::Append | Place::Rest),
+            Effect::Cut(_) => matches!(self.on, Place::Append | Place::Rest),
+            Effect::Delay(_) => matches!(self.on, Place::Append | Place::Streams | Place::Rest),
             Effect::Http(_) => self.on == Place::Rest,
             Effect::Pending(_) | Effect::Fail(_) => self.on == Place::Jobs,
             Effect::Stall => self.on == Place::Applies,
@@ -262,6 +269,7 @@ impl Fault {
                 refuse(errors.listed == Some(0), "effect.row_errors.listed: at least 1")
             }
             Effect::Cut(_)
+            | Effect::End(_)
             | Effect::Hang(_)
             | Effect::Delay(_)
             | Effect::Pending(_)

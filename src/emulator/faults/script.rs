@@ -19,6 +19,7 @@ const MOST: usize = 1_000;
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Call<'a> {
     Append(&'a TableRef),
+    Stream(&'a TableRef),
     Rest { method: &'a str, path: &'a str },
     Job { sql: &'a str },
     Apply(&'a TableRef),
@@ -211,7 +212,9 @@ impl Fault {
             wanted.as_ref().is_none_or(|part| text.contains(part.as_str()))
         };
         match (self.on, call) {
-            (Place::Append, Call::Append(table)) | (Place::Applies, Call::Apply(table)) => names(table),
+            (Place::Append, Call::Append(table))
+            | (Place::Streams, Call::Stream(table))
+            | (Place::Applies, Call::Apply(table)) => names(table),
             (Place::Rest, Call::Rest { method, path }) => {
                 let of_table = self.table.as_ref().and_then(|table| table.split_once('.'));
                 let is_table = of_table.is_none_or(|(dataset, table)| {
@@ -225,7 +228,7 @@ impl Fault {
                     && contains(&self.path, path)
             }
             (Place::Jobs, Call::Job { sql }) => contains(&self.sql, sql),
-            (Place::Append | Place::Rest | Place::Jobs | Place::Applies, _) => false,
+            (Place::Append | Place::Streams | Place::Rest | Place::Jobs | Place::Applies, _) => false,
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::body::Bytes;
-use axum::extract::{Path, Request, State};
+use axum::extract::{ConnectInfo, Path, Request, State};
 use axum::http::{Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -17,6 +17,7 @@ use crate::emulator::civil;
 use crate::emulator::engine::Engine;
 use crate::emulator::error::{ApiError, ApiResult};
 use crate::emulator::faults::{Call, Effect, Fault};
+use crate::emulator::socket::Line;
 
 /// Most that the clock is turned at once: a hundred years.
 const MOST_SECONDS: u64 = 100 * 366 * 86_400;
@@ -144,9 +145,19 @@ pub(super) async fn strike(State(engine): State<Engine>, request: Request, next:
             engine.script().sleep_ms(millis).await;
             next.run(request).await
         }
+        Some(Effect::Cut(cut)) => {
+            let line = request.extensions().get::<ConnectInfo<Line>>().cloned();
+            if cut.applied {
+                let _done = next.run(request).await;
+            }
+            if let Some(ConnectInfo(line)) = line {
+                line.cut();
+            }
+            ApiError::internal("the connection is cut").into_response()
+        }
         Some(
             Effect::Status(_)
-            | Effect::Cut(_)
+            | Effect::End(_)
             | Effect::Hang(_)
             | Effect::RowErrors(_)
             | Effect::Pending(_)

@@ -5,7 +5,7 @@ use tonic::{Code, Status};
 
 use super::connection::{Pending, Spoil, table_of};
 use crate::emulator::error::ApiError;
-use crate::emulator::faults::Script;
+use crate::emulator::faults::{Script, StatusEffect};
 use crate::emulator::schema::{Kind, Table, TableRef};
 use crate::emulator::socket::Line;
 use crate::emulator::store::append::{AppendError, Appended};
@@ -16,6 +16,15 @@ use crate::proto::storage::storage_error::StorageErrorCode;
 use crate::proto::storage::table_field_schema::{Mode, Type};
 use crate::proto::storage::{AppendRowsResponse, RowError, StorageError, TableFieldSchema, TableSchema};
 use crate::proto::{STORAGE_ERROR_URL, rpc};
+
+/// What a scripted status is as the end of a call.
+pub(super) fn ordered_status(effect: &StatusEffect, entity: &str) -> Status {
+    let (code, message) = (effect.code(), effect.message());
+    match effect.storage_error() {
+        Some(storage) => status(code, storage, entity, &message),
+        None => Status::new(code, message),
+    }
+}
 
 /// Makes the answers of one connection.
 pub(super) struct Answerer {
@@ -58,6 +67,8 @@ impl Answerer {
         let effect = match spoil {
             Spoil::Status(effect) => effect,
             Spoil::Hang => return std::future::pending().await,
+            // As a trailer this is the end of a call that went well.
+            Spoil::End => return Err(Status::ok("")),
             Spoil::Cut => {
                 if let Some(line) = &self.line {
                     line.cut();
@@ -65,18 +76,15 @@ impl Answerer {
                 return Err(Status::unavailable("the connection is cut"));
             }
         };
-        let (code, message) = (effect.code(), effect.message());
-        match (effect.in_band, effect.storage_error()) {
-            (true, storage) => {
-                let error = match storage {
-                    Some(storage) => rpc_status(code, storage, &stream, &message),
-                    None => plain_status(code, message),
-                };
-                Ok(refusal(error, stream))
-            }
-            (false, Some(storage)) => Err(status(code, storage, &stream, &message)),
-            (false, None) => Err(Status::new(code, message)),
+        if !effect.in_band {
+            return Err(ordered_status(&effect, &stream));
         }
+        let (code, message) = (effect.code(), effect.message());
+        let error = match effect.storage_error() {
+            Some(storage) => rpc_status(code, storage, &stream, &message),
+            None => plain_status(code, message),
+        };
+        Ok(refusal(error, stream))
     }
 }
 

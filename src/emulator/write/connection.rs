@@ -40,6 +40,7 @@ pub(super) enum Pending {
 pub(super) enum Spoil {
     Status(StatusEffect),
     Cut,
+    End,
     Hang,
 }
 
@@ -213,6 +214,7 @@ impl Connection {
                 spoiled(Spoil::Status(status), is_applied)
             }
             Effect::Cut(cut) => spoiled(Spoil::Cut, cut.applied),
+            Effect::End(end) => spoiled(Spoil::End, end.applied),
             Effect::Hang(hang) => spoiled(Spoil::Hang, hang.applied),
             Effect::RowErrors(errors) => Ordered {
                 refuse: Some(Box::new(errors)),

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::engine::Engine;
+use super::faults::{Call, Effect};
 use super::socket::Line;
 use crate::proto::storage::big_query_write_server::BigQueryWrite;
 use crate::proto::storage::write_stream::{Type as StreamType, WriteMode};
@@ -19,7 +20,7 @@ use crate::proto::storage::{
     AppendRowsRequest, AppendRowsResponse, GetWriteStreamRequest, WriteStream, WriteStreamView,
 };
 use crate::task;
-use answers::{Answerer, api_status, table_schema};
+use answers::{Answerer, api_status, ordered_status, table_schema};
 use connection::{Connection, Pending, check_route, routes, table_of};
 
 /// What the transport takes, so that a request that is too large is refused by the rule above.
@@ -115,6 +116,14 @@ impl BigQueryWrite for Service {
         let routes = routes(request.metadata());
         let GetWriteStreamRequest { name, view } = request.into_inner();
         let table = table_of(&name)?;
+        let effect = self.engine.script().strike(Call::Stream(&table));
+        if let Some(Effect::Status(status)) = &effect {
+            return Err(ordered_status(status, &name));
+        }
+        if let Some(Effect::Delay(delay)) = effect {
+            let millis = delay.seconds.saturating_mul(1_000);
+            self.engine.script().sleep_ms(millis).await;
+        }
         let asked = table.clone();
         let found = self.engine.run(move |store| {
             let table = store.table(&asked)?;

@@ -4,7 +4,7 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use google_cloud_auth::credentials::{CacheableResource, Credentials};
 use google_cloud_auth::errors::CredentialsError;
@@ -24,6 +24,12 @@ use shown::shown;
 
 /// How long a token service may take. The library's client waits for ever.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long a new token is not replaced, though it was refused: first, and at most after several in a row.
+const YOUTH: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(300));
+
+/// After so long without a refusal the next one counts as the first.
+const CALM: Duration = Duration::from_secs(900);
 
 /// Which credentials a token is from: each connection may say of one token that it was refused, and only
 /// the first of them has a new one made.
@@ -57,6 +63,8 @@ struct Current {
     /// `None` after they were refused, failed for good or said nothing.
     credentials: Option<Credentials>,
     generation: Generation,
+    /// When they were last made anew because a token was refused, and for how long that is not repeated.
+    renewed: Option<(Instant, Duration)>,
 }
 
 /// Some of the credentials print what is in them.
@@ -136,10 +144,11 @@ impl Tokens {
         })
     }
 
-    /// Makes the next call ask for a new token, because one of these credentials' was refused.
+    /// Makes the next call ask for a new token, because one of these credentials' was refused. A token that was just
+    /// made is kept: it may not be known everywhere yet, or it is not the token that is at fault.
     pub(super) fn refused(&self, generation: Generation) {
         if let Tokens::Google(google) = self
-            && google.forget(generation)
+            && google.renew(generation)
         {
             tracing::warn!("the access token was refused, the next call asks for a new one");
         }
@@ -159,6 +168,23 @@ impl Google {
         current.credentials = Some(made.clone());
         current.generation.0 += 1;
         Ok((made, current.generation))
+    }
+
+    /// Drops the credentials if they are still these and not young; says whether it did.
+    fn renew(&self, generation: Generation) -> bool {
+        let now = self.clock.now();
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_young = current.renewed.is_some_and(|(at, youth)| now < at + youth);
+        if current.generation != generation || current.credentials.is_none() || is_young {
+            return false;
+        }
+        let youth = match current.renewed {
+            Some((at, youth)) if now < at + CALM => (youth * 2).min(YOUTH.1),
+            Some(_) | None => YOUTH.0,
+        };
+        current.renewed = Some((now, youth));
+        current.credentials = None;
+        true
     }
 
     /// Drops the credentials if they are still these; says whether they were.

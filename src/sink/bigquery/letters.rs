@@ -8,7 +8,7 @@ use std::sync::Arc;
 use prost::encoding::{WireType, encode_key, encode_varint};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 
 use super::block::{Block, ROWS_FIELD};
 use super::delivery::{Destination, Mode, Outcome};
@@ -18,9 +18,11 @@ use super::error::Error;
 use super::letter::{Letter, hex_text};
 use super::plan::{Place, Target};
 use super::pool::Pool;
+use super::rest::delays;
 use super::tables::Tables;
 use super::types::Form;
 use crate::event::{ColumnName, TableId};
+use crate::fault::{Classify, Fault, chain};
 
 /// The table's name in every data set.
 const DEAD_LETTERS: &str = "_replicator_dead_letters";
@@ -28,6 +30,9 @@ const DEAD_LETTERS: &str = "_replicator_dead_letters";
 /// Letters of one request. Each has at most 64 KiB of its row and far less of anything else, so that a hundred
 /// stay below what a request may hold.
 pub(super) const LETTERS: usize = 100;
+
+/// How often a request of letters is sent that is refused.
+const TRIES: u32 = 3;
 
 /// How long letters are kept: 30 days.
 const EXPIRATION_MS: u64 = 30 * 24 * 3600 * 1000;
@@ -112,22 +117,7 @@ impl DeadLetters {
         let room = Arc::clone(&self.room).acquire_owned().await;
         let room = room.map_err(|_| Error::Stopped)?;
         let block = self.block(target, letters);
-        let answer = pool.deliver(&destination, block, room).await?;
-        let refused = |status: String| Error::Refused {
-            table: destination.table.clone(),
-            target: place.to_string(),
-            status,
-        };
-        let outcome = answer.await.map_err(|_| Error::Stopped)?;
-        match outcome {
-            Outcome::Appended => {}
-            Outcome::Failed(error) => return Err(failed(error)),
-            Outcome::Rows { errors, .. } => {
-                let rows = errors.len();
-                return Err(failed(refused(format!("{rows} of {} rows", letters.len()))));
-            }
-            Outcome::Refused { message, .. } => return Err(failed(refused(message))),
-        }
+        append(pool, &destination, block, room).await.map_err(failed)?;
         for letter in letters {
             target.destination.meters.put_aside();
             tracing::warn!(
@@ -157,7 +147,18 @@ impl DeadLetters {
             descriptor::plain(columns.into_iter()),
         ));
         let columns = COLUMNS.map(|(name, form, _)| (name, form.target()));
-        self.tables.ensure(&destination, &columns, resource()).await?;
+        let mut waits = delays();
+        while let Err(error) = self.tables.ensure(&destination, &columns, resource()).await {
+            // Who waits here holds the frontier; an outage is no reason to stop.
+            let (Fault::Transient { .. }, Some(wait)) = (error.fault(), waits.next()) else {
+                return Err(error);
+            };
+            tracing::warn!(
+                error = chain(&error),
+                "the table of dead letters cannot be had, trying again"
+            );
+            self.tables.rest.clock().sleep(wait).await;
+        }
         ready.insert(place.dataset.clone(), Arc::clone(&destination));
         Ok(destination)
     }
@@ -216,6 +217,39 @@ impl DeadLetters {
             hash.update([0]);
         }
         hex_text(hash.finalize().get(..16).unwrap_or_default())
+    }
+}
+
+/// Appends letters; they are in BigQuery when this returns. Nothing in them is what a table of ours would not
+/// take, so a refusal is tried again before it is believed.
+async fn append(
+    pool: &Pool,
+    destination: &Arc<Destination>,
+    mut block: Block,
+    mut room: OwnedSemaphorePermit,
+) -> Result<(), Error> {
+    let mut tries = 0;
+    loop {
+        let answer = pool.deliver(destination, block, room).await?;
+        let outcome = answer.await.map_err(|_| Error::Stopped)?;
+        let status;
+        (block, room, status) = match outcome {
+            Outcome::Appended => return Ok(()),
+            Outcome::Failed(error) => return Err(error),
+            Outcome::Rows { block, room, errors } => {
+                let status = format!("{} of {} rows", errors.len(), block.rows);
+                (block, room, status)
+            }
+            Outcome::Refused { block, room, message } => (block, room, message),
+        };
+        tries += 1;
+        if tries == TRIES {
+            return Err(Error::Refused {
+                table: destination.table.clone(),
+                target: destination.place.to_string(),
+                status,
+            });
+        }
     }
 }
 

@@ -296,7 +296,8 @@ impl Sink for BigQuery {
         Box::pin(async move {
             let target = self.target(&Arc::new(layout.clone()))?;
             let prepared = self.tables.prepare(&target).await?;
-            if prepared == Prepared::Created {
+            // An empty one may be ours too, made by a call whose answer was lost.
+            if matches!(prepared, Prepared::Created | Prepared::Empty) {
                 self.forget(&layout.table);
             }
             Ok(prepared)

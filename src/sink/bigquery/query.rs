@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use reqwest::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -104,8 +105,14 @@ impl Jobs {
         let mut waits = delays();
         let mut call = Call::post(format!("projects/{}/queries", self.project), body);
         loop {
+            let late = rest.clock().now().saturating_duration_since(began) > PATIENCE;
             let value = match rest.call(&call).await? {
                 Ok(value) => value,
+                // A job that was begun a moment ago may not be known everywhere.
+                Err(refusal) if refusal.status == StatusCode::NOT_FOUND && call.is_get() && !late => {
+                    rest.clock().sleep(waits.next().unwrap_or(PATIENCE)).await;
+                    continue;
+                }
                 Err(refusal) => return Ok(Err(refusal)),
             };
             let answer: Answer = serde_json::from_value(value).map_err(|error| Error::Rest {
@@ -120,10 +127,7 @@ impl Jobs {
                     (true, false) => Err(Refusal::of_job(&call, &answer.errors)),
                 });
             }
-            let (Some(job), false) = (
-                answer.job_reference,
-                rest.clock().now().saturating_duration_since(began) > PATIENCE,
-            ) else {
+            let (Some(job), false) = (answer.job_reference, late) else {
                 return Err(Error::Rest {
                     what: "jobs.query".to_owned(),
                     message: "the query did not end".to_owned(),

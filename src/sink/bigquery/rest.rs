@@ -9,9 +9,11 @@ use backon::ExponentialBackoff;
 use reqwest::{Method, StatusCode, header};
 use serde::Deserialize;
 use serde_json::Value;
+use tonic::Code;
 
 use super::auth::{Bearer, Tokens};
 use super::error::Error;
+use super::status::Streak;
 use super::waits::waits;
 use crate::clock::Clock;
 use crate::fault::{Classify, Fault, chain};
@@ -21,6 +23,9 @@ const PATIENCE: Duration = Duration::from_secs(300);
 
 /// The same before the first answer of all.
 const FIRST_PATIENCE: Duration = Duration::from_secs(15);
+
+/// How long a refused token is taken for one that is about to be known.
+const GRANTING: Duration = Duration::from_secs(60);
 
 /// How long one attempt may take; queries wait for less than that on the server.
 const ATTEMPT: Duration = Duration::from_secs(60);
@@ -139,6 +144,11 @@ impl Call {
         }
     }
 
+    /// Whether it only asks.
+    pub(super) fn is_get(&self) -> bool {
+        self.method == Method::GET
+    }
+
     fn what(&self) -> String {
         format!("{} {}", self.method, self.path)
     }
@@ -191,10 +201,21 @@ impl Rest {
     pub(super) async fn call(&self, call: &Call) -> Result<Result<Value, Refusal>, Error> {
         let began = self.clock.now();
         let mut delays = delays();
+        let mut unknown = Streak::default();
         loop {
-            let (error, asked) = match self.attempt(call).await {
+            let attempt = self.attempt(call).await;
+            let is_unknown = matches!(&attempt, Err(Attempt::Refused(refusal, _)) if refusal.status == StatusCode::UNAUTHORIZED);
+            let unknown_for = if is_unknown {
+                unknown.meet(Code::Unauthenticated, self.clock.now())
+            } else {
+                unknown.end();
+                GRANTING
+            };
+            let (error, asked) = match attempt {
                 Ok(value) => return Ok(Ok(value)),
-                Err(Attempt::Refused(refusal, _)) if !refusal.passes() => return Ok(Err(refusal)),
+                Err(Attempt::Refused(refusal, _)) if !refusal.passes() && unknown_for >= GRANTING => {
+                    return Ok(Err(refusal));
+                }
                 Err(Attempt::Refused(refusal, asked)) => (refusal.into(), asked),
                 Err(Attempt::Token(error)) => match error.fault() {
                     Fault::Transient { .. } => (error, None),

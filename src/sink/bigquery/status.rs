@@ -2,7 +2,7 @@
 //! (<https://cloud.google.com/bigquery/docs/write-api-best-practices>,
 //! google/cloud/bigquery/storage/v1/storage.proto, message StorageError).
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use prost::Message;
 use tonic::Code;
@@ -132,6 +132,41 @@ impl Failure {
     }
 }
 
+/// A failure that is given up after a while has to be met at least so often in a row: it may come by chance among
+/// others, and each of those shows that it is not what keeps the table from being written.
+const IN_A_ROW: u32 = 4;
+
+/// For how long one failure has been all that came.
+#[derive(Debug, Default)]
+pub(super) struct Streak {
+    of: Option<(Code, Instant)>,
+    times: u32,
+}
+
+impl Streak {
+    /// Notes a failure; gives for how long nothing else came, zero while that was too seldom to tell.
+    pub(super) fn meet(&mut self, code: Code, now: Instant) -> Duration {
+        let since = match self.of {
+            Some((before, since)) if before == code => since,
+            Some(_) | None => {
+                self.times = 0;
+                now
+            }
+        };
+        self.of = Some((code, since));
+        self.times += 1;
+        if self.times < IN_A_ROW {
+            return Duration::ZERO;
+        }
+        now.saturating_duration_since(since)
+    }
+
+    /// Something else came.
+    pub(super) fn end(&mut self) {
+        *self = Streak::default();
+    }
+}
+
 impl Lasting {
     /// The error of a failure that did not pass.
     pub(super) fn error(self, destination: &Destination, failure: &Failure, waited: Duration) -> Error {
@@ -218,6 +253,24 @@ mod tests {
         ] {
             assert_eq!(verdict(code, message, storage), expected, "{code:?} {message}");
         }
+    }
+
+    #[test]
+    fn only_a_failure_that_comes_again_and_again_lasts() {
+        let start = crate::clock::Clock::manual().now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut streak = Streak::default();
+        for seconds in [0, 100, 200] {
+            assert_eq!(streak.meet(Code::PermissionDenied, at(seconds)), Duration::ZERO);
+        }
+        assert_eq!(
+            streak.meet(Code::PermissionDenied, at(300)),
+            Duration::from_secs(300)
+        );
+        assert_eq!(streak.meet(Code::NotFound, at(400)), Duration::ZERO);
+        assert_eq!(streak.meet(Code::PermissionDenied, at(500)), Duration::ZERO);
+        streak.end();
+        assert_eq!(streak.meet(Code::PermissionDenied, at(600)), Duration::ZERO);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use super::name::{self, literal, quoted};
 use super::plan::{Place, Target};
 use super::query::{Jobs, Rows};
 use super::rest::{Call, Refusal, Rest, delays};
-use super::status::{Failure, Lasting, Verdict};
+use super::status::{Failure, Lasting, Streak, Verdict};
 use super::types::TargetType;
 use crate::proto::storage::big_query_write_client::BigQueryWriteClient;
 use crate::proto::storage::{GetWriteStreamRequest, WriteStreamView};
@@ -123,10 +123,9 @@ impl Tables {
             .create(&target.destination.place, self.resource(target))
             .await?
         {
-            // Somebody else was faster.
-            if let Some(found) = self.find(&target.destination.place).await? {
-                return self.examine(target, &found).await;
-            }
+            // Somebody else was faster, or the answer to our own call was lost.
+            let found = self.find_made(&target.destination.place).await?;
+            return self.examine(target, &found).await;
         }
         self.wait_for_stream(&target.destination).await?;
         Ok(Prepared::Created)
@@ -143,22 +142,23 @@ impl Tables {
         mut resource: Value,
     ) -> Result<(), Error> {
         let place = &destination.place;
-        let mut found = self.find(place).await?;
-        if found.is_none() {
-            self.ensure_dataset(place).await?;
-            if let Some(fields) = resource.as_object_mut() {
-                fields.insert("tableReference".to_owned(), reference(place));
-                fields.insert(
-                    "labels".to_owned(),
-                    json!({ "replicator_pipeline": self.jobs.pipeline }),
-                );
+        let found = match self.find(place).await? {
+            Some(found) => found,
+            None => {
+                self.ensure_dataset(place).await?;
+                if let Some(fields) = resource.as_object_mut() {
+                    fields.insert("tableReference".to_owned(), reference(place));
+                    fields.insert(
+                        "labels".to_owned(),
+                        json!({ "replicator_pipeline": self.jobs.pipeline }),
+                    );
+                }
+                if self.create(place, resource).await? {
+                    return self.wait_for_stream(destination).await;
+                }
+                self.find_made(place).await?
             }
-            if self.create(place, resource).await? {
-                return self.wait_for_stream(destination).await;
-            }
-            found = self.find(place).await?;
-        }
-        let found = found.unwrap_or_default();
+        };
         let problems: Vec<String> = columns
             .iter()
             .filter_map(|(name, kind)| misfit(place, name, *kind, found.schema.field(name)))
@@ -175,6 +175,25 @@ impl Tables {
 
     async fn find(&self, place: &Place) -> Result<Option<Found>, Error> {
         get(&self.rest, place).await?.map(read).transpose()
+    }
+
+    /// The table of which BigQuery said that it is there: it may be shown late.
+    async fn find_made(&self, place: &Place) -> Result<Found, Error> {
+        let began = self.rest.clock().now();
+        let mut waits = delays();
+        loop {
+            if let Some(found) = self.find(place).await? {
+                return Ok(found);
+            }
+            if self.rest.clock().now().saturating_duration_since(began) > SPREADING {
+                return Err(Error::Rest {
+                    what: "tables.get".to_owned(),
+                    message: format!("{place} can be neither made nor found"),
+                    transient: true,
+                });
+            }
+            self.rest.clock().sleep(waits.next().unwrap_or(SPREADING)).await;
+        }
     }
 
     async fn examine(&self, target: &Target, found: &Found) -> Result<Prepared, Error> {
@@ -305,17 +324,20 @@ impl Tables {
     async fn wait_for_stream(&self, destination: &Destination) -> Result<(), Error> {
         let began = self.rest.clock().now();
         let mut waits = delays();
+        let mut streak = Streak::default();
         loop {
             let Some(failure) = self.stream_known(destination).await? else {
                 return Ok(());
             };
-            let waited = self.rest.clock().now().saturating_duration_since(began);
+            let now = self.rest.clock().now();
+            let waited = now.saturating_duration_since(began);
+            let lasted = streak.meet(failure.code, now);
             let (limit, lasting) = match failure.verdict() {
                 Verdict::Within(limit, lasting) => (limit, lasting),
                 Verdict::Again | Verdict::Slower(_) => (SPREADING, Lasting::Unavailable),
                 Verdict::Block | Verdict::Never => (Duration::ZERO, Lasting::Unavailable),
             };
-            if waited >= limit {
+            if lasted >= limit {
                 return Err(lasting.error(destination, &failure, waited));
             }
             self.rest.clock().sleep(waits.next().unwrap_or(SPREADING)).await;

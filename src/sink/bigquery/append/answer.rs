@@ -94,12 +94,14 @@ impl Worker {
                 self.pause();
                 self.refusals += 1;
                 self.flight.again(number);
+                self.flight.otherwise(&destination.stream);
                 (self.refusals >= REFUSALS).then_some(Ended::Renew)
             }
             Verdict::Slower(asked) => {
                 self.flight.slow_down();
                 self.pause_longer(asked);
                 self.flight.again(number);
+                self.flight.otherwise(&destination.stream);
                 None
             }
             Verdict::Within(limit, lasting) => {
@@ -138,7 +140,7 @@ impl Worker {
     ) {
         let now = self.link.clock.now();
         let trouble = self.flight.trouble(&destination.stream, now);
-        let waited = now.saturating_duration_since(trouble.since);
+        let waited = trouble.meet(failure.code, now);
         if waited >= limit {
             self.give_up(destination, |destination| {
                 lasting.error(destination, failure, waited)
@@ -158,22 +160,29 @@ impl Worker {
     /// Whether a table exists is known, or could not be found out.
     pub(super) fn looked(&mut self, lookup: Lookup) {
         let Lookup { destination, exists } = lookup;
+        let now = self.link.clock.now();
+        let trouble = self.flight.troubled(&destination.stream);
         match exists {
             Ok(false) => {
-                self.give_up(&destination, |destination| Error::Gone {
-                    table: destination.table.clone(),
-                    target: destination.place.to_string(),
-                });
-                return;
+                if trouble.is_none_or(|trouble| trouble.not_found(now)) {
+                    self.give_up(&destination, |destination| Error::Gone {
+                        table: destination.table.clone(),
+                        target: destination.place.to_string(),
+                    });
+                    return;
+                }
+                tracing::warn!(table = %destination.table, "the target is not found, looking again");
             }
             Ok(true) => {
+                if let Some(trouble) = trouble {
+                    trouble.found();
+                }
                 tracing::info!(table = %destination.table, "the target exists, the write API does not know it yet");
             }
             Err(error) => {
                 tracing::warn!(table = %destination.table, error = chain(&error), "whether the target exists is not known");
             }
         }
-        let now = self.link.clock.now();
         if let Some(trouble) = self.flight.troubled(&destination.stream) {
             trouble.known(now);
         }

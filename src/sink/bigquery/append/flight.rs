@@ -15,14 +15,20 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use backon::ExponentialBackoff;
+use tonic::Code;
 
 use super::super::delivery::{Delivery, Destination};
 use super::super::load::Parcel;
+use super::super::status::Streak;
 use super::super::waits::waits;
 use super::{WINDOW, WINDOW_BYTES};
 
 /// The longest wait between two tries of a table in trouble.
 const LONGEST_HOLD: Duration = Duration::from_secs(30);
+
+/// A table is gone once it was looked up and not found for so long, and so often: one that was made a moment
+/// ago may be shown late.
+const GONE: (Duration, u32) = (Duration::from_secs(10), 3);
 
 /// All deliveries of a connection that are not ended.
 #[derive(Debug, Default)]
@@ -67,8 +73,10 @@ pub(super) struct Sent {
 /// Why a table is held back.
 #[derive(Debug)]
 pub(super) struct Trouble {
-    /// Its first failure since it was last written.
-    pub(super) since: Instant,
+    /// The failure that comes again and again.
+    streak: Streak,
+    /// Since when, and how often, it was looked up and not found.
+    missing: Option<(Instant, u32)>,
     hold: Hold,
     delays: ExponentialBackoff,
 }
@@ -83,7 +91,8 @@ enum Hold {
 impl Trouble {
     fn new(now: Instant) -> Trouble {
         Trouble {
-            since: now,
+            streak: Streak::default(),
+            missing: None,
             hold: Hold::Until(now),
             delays: waits(Duration::from_secs(1), LONGEST_HOLD),
         }
@@ -94,6 +103,29 @@ impl Trouble {
             Hold::Known => true,
             Hold::Until(until) => until > now,
         }
+    }
+
+    /// Notes a failure; gives for how long nothing else came. Several at once count as one.
+    pub(super) fn meet(&mut self, code: Code, now: Instant) -> Duration {
+        if self.holds(now) {
+            return Duration::ZERO;
+        }
+        if code != Code::NotFound {
+            self.missing = None;
+        }
+        self.streak.meet(code, now)
+    }
+
+    /// It was looked up and not found; says whether that is enough to call it gone.
+    pub(super) fn not_found(&mut self, now: Instant) -> bool {
+        let (since, times) = self.missing.unwrap_or((now, 0));
+        self.missing = Some((since, times + 1));
+        now.saturating_duration_since(since) >= GONE.0 && times + 1 >= GONE.1
+    }
+
+    /// It was looked up and found.
+    pub(super) fn found(&mut self) {
+        self.missing = None;
     }
 
     /// Holds the table until it is known whether it exists; `false` if somebody looks already.
@@ -262,6 +294,8 @@ impl Flight {
         while let Some(sent) = self.answered() {
             if let Some(waiting) = self.waiting.get_mut(&sent.number) {
                 waiting.suspect |= suspects;
+                let stream = waiting.parcel.delivery.destination.stream.clone();
+                self.otherwise(&stream);
             }
             self.again(sent.number);
         }
@@ -283,6 +317,13 @@ impl Flight {
         self.troubles
             .entry(stream.to_owned())
             .or_insert_with(|| Trouble::new(now))
+    }
+
+    /// Something else came of a table's request than what troubles it.
+    pub(super) fn otherwise(&mut self, stream: &str) {
+        if let Some(trouble) = self.troubles.get_mut(stream) {
+            trouble.streak.end();
+        }
     }
 
     /// The trouble of a table, if it has one.

@@ -124,6 +124,27 @@ async fn a_token_that_many_were_refused_with_is_replaced_once() {
 }
 
 #[tokio::test]
+async fn a_token_that_was_just_made_is_not_replaced() {
+    let world = world(Some(StatusCode::OK)).await;
+    let mut tokens = Vec::new();
+    for _ in 0..120 {
+        let (token, generation) = token(&world.tokens).await;
+        tokens.push(token);
+        world.tokens.refused(generation);
+        world.clock.advance(Duration::from_secs(1));
+    }
+    tokens.dedup();
+    // One at once, the others after 10, 20 and 40 seconds.
+    assert_eq!(tokens, [0, 1, 2, 3, 4].map(|number| format!("Bearer t{number}")));
+    world.clock.advance(CALM);
+    for expected in ["Bearer t4", "Bearer t5"] {
+        let (token, generation) = token(&world.tokens).await;
+        assert_eq!(token, expected);
+        world.tokens.refused(generation);
+    }
+}
+
+#[tokio::test]
 async fn credentials_that_failed_for_good_are_made_anew() {
     let world = world(Some(StatusCode::FORBIDDEN)).await;
     let error = world.tokens.bearer().await.unwrap_err();

@@ -195,10 +195,19 @@ fn a_refused_row_is_made_up_for_by_a_hundred_that_are_taken() {
 #[tokio::test]
 async fn a_dead_letter_that_cannot_be_written_stops_everything() {
     let misfit = json!({ "schema": { "fields": [{ "name": "key", "type": "STRING" }] } });
-    let refused = |code| (made(), vec![Step::RowErrors(vec![0]), Step::Refuse(code)]);
+    // A refusal of letters is believed the third time.
+    let refused = |step: Step| {
+        let mut steps = vec![step; 4];
+        steps[0] = Step::RowErrors(vec![0]);
+        (made(), steps)
+    };
     for ((answers, steps), cause) in [
-        (refused(Code::InvalidArgument), "scripted"),
-        (refused(Code::FailedPrecondition), "FailedPrecondition"),
+        (refused(Step::Refuse(Code::InvalidArgument)), "scripted"),
+        (
+            refused(Step::Refuse(Code::FailedPrecondition)),
+            "FailedPrecondition",
+        ),
+        (refused(Step::RowErrors(vec![0])), "1 of 1 rows"),
         (
             (
                 vec![answer(LETTERS_TABLE, 200, misfit)],
@@ -213,10 +222,6 @@ async fn a_dead_letter_that_cannot_be_written_stops_everything() {
             ),
             "not allowed",
         ),
-        (
-            (made(), vec![Step::RowErrors(vec![0]), Step::RowErrors(vec![0])]),
-            "1 of 1 rows",
-        ),
     ] {
         let ends = ends(answers, steps).await;
         let error = ends.settled(rows(1)).await.unwrap_err();
@@ -228,6 +233,20 @@ async fn a_dead_letter_that_cannot_be_written_stops_everything() {
         );
         assert!(error.hint().is_some());
     }
+}
+
+#[tokio::test]
+async fn letters_that_are_refused_once_or_find_an_outage_are_written() {
+    let mut answers = vec![refusal(LETTERS_TABLE, 503, "backendError"); 30];
+    answers.extend(made());
+    let steps = vec![
+        Step::RowErrors(vec![0]),
+        Step::Refuse(Code::InvalidArgument),
+        Step::RowErrors(vec![0]),
+    ];
+    let ends = ends(answers, steps).await;
+    assert_eq!(ends.settled(rows(1)).await.unwrap().dead_letters, 1);
+    assert_eq!(ends.letters(KEY).len(), 1);
 }
 
 #[tokio::test]

@@ -9,6 +9,8 @@ use super::super::super::block::Block;
 use super::super::super::delivery::Mode;
 use super::super::super::fixture::{plain, target};
 use super::super::super::load::{Load, Ticket};
+use tonic::Code;
+
 use super::*;
 use crate::clock::Clock;
 use crate::event::TableId;
@@ -176,12 +178,15 @@ fn the_patience_with_a_table_ends_with_its_last_delivery() {
     for _ in 0..2 {
         flight.enter(parcel(&to[0], 10), now);
     }
-    flight.trouble(&to[0].stream, now);
+    let meet = |flight: &mut Flight, at| flight.trouble(&to[0].stream, at).meet(Code::NotFound, at);
+    for _ in 0..3 {
+        assert_eq!(meet(&mut flight, now), Duration::ZERO);
+    }
     flight.end(0).unwrap();
     let later = now + Duration::from_secs(600);
-    assert_eq!(flight.trouble(&to[0].stream, later).since, now);
+    assert_eq!(meet(&mut flight, later), Duration::from_secs(600));
     flight.end(1).unwrap();
-    assert_eq!(flight.trouble(&to[0].stream, later).since, later);
+    assert_eq!(meet(&mut flight, later), Duration::ZERO);
 }
 
 #[derive(Debug, Clone)]
