@@ -207,6 +207,131 @@ async fn purge(db: &TestDb) {
         .unwrap();
 }
 
+const MORE: &[&str] = &[
+    "CREATE TABLE shop.plain (id INT PRIMARY KEY, note VARCHAR(200), amount INT NOT NULL) ENGINE=MyISAM",
+    "CREATE TABLE shop.child (id INT PRIMARY KEY, note VARCHAR(200), amount INT NOT NULL, \
+     FOREIGN KEY (amount) REFERENCES shop.orders (id) ON DELETE CASCADE ON UPDATE CASCADE)",
+    "CREATE TABLE shop.named (id INT PRIMARY KEY, note VARCHAR(200) UNIQUE, amount INT NOT NULL)",
+    "CREATE TABLE shop.loose (id INT PRIMARY KEY, note VARCHAR(200), amount INT NOT NULL, \
+     FOREIGN KEY (note) REFERENCES shop.named (note) ON DELETE SET NULL ON UPDATE CASCADE)",
+    "CREATE TRIGGER shop.spread AFTER UPDATE ON shop.big FOR EACH ROW \
+     BEGIN UPDATE shop.named SET amount = amount + 1 WHERE id = NEW.id + 2; \
+     INSERT INTO shop.plain VALUES (NEW.id + 1000, 'by trigger', 1) ON DUPLICATE KEY UPDATE amount = amount + 1; END",
+    "INSERT INTO shop.big VALUES (1, 'one', 1), (2, 'two', 2)",
+];
+
+const TOGETHER: &[&str] = &[
+    "shop.orders",
+    "shop.big",
+    "shop.plain",
+    "shop.child",
+    "shop.named",
+    "shop.loose",
+];
+
+/// What belongs together, statement by statement.
+const GROUPS: &[&str] = &[
+    "USE shop",
+    // Savepoints, one within another, and over two tables.
+    "BEGIN",
+    "INSERT INTO shop.orders VALUES (50, 'kept', 1)",
+    "SAVEPOINT outside",
+    "UPDATE shop.orders SET note = 'undone'",
+    "SAVEPOINT inside",
+    "DELETE FROM shop.big",
+    "ROLLBACK TO SAVEPOINT inside",
+    "INSERT INTO shop.big VALUES (50, 'undone', 1)",
+    "ROLLBACK TO SAVEPOINT outside",
+    "RELEASE SAVEPOINT outside",
+    "INSERT INTO shop.big VALUES (51, 'kept', 1)",
+    "COMMIT",
+    // A table without transactions amid one that is rolled back, and one that goes back to a savepoint.
+    "BEGIN",
+    "INSERT INTO shop.orders VALUES (52, 'undone', 1)",
+    "INSERT INTO shop.plain VALUES (1, 'stays', 1), (2, 'stays', 2)",
+    "ROLLBACK",
+    "BEGIN",
+    "SAVEPOINT s",
+    "INSERT INTO shop.plain VALUES (3, 'stays', 3)",
+    "INSERT INTO shop.orders VALUES (53, 'undone', 1)",
+    "ROLLBACK TO SAVEPOINT s",
+    "UPDATE shop.plain SET note = 'changed' WHERE id = 1",
+    "INSERT INTO shop.orders VALUES (54, 'kept', 1)",
+    "COMMIT",
+    // Over several tables, also by a trigger.
+    "UPDATE shop.orders o JOIN shop.big b ON o.id = b.id SET o.note = b.note, b.amount = o.amount + 7",
+    "DELETE o, b FROM shop.orders o JOIN shop.big b ON b.id = o.id + 1 WHERE o.id = 50",
+    "INSERT INTO shop.orders VALUES (1, 'again', 9) ON DUPLICATE KEY UPDATE amount = amount + 9",
+    "REPLACE INTO shop.named VALUES (1, 'n', 1), (2, 'm', 2), (3, 'n', 3)",
+    "CREATE TABLE shop.copied AS SELECT id, note FROM shop.orders",
+    "DROP TABLE shop.copied",
+    "SELECT id, note, amount FROM shop.orders INTO OUTFILE 'orders.txt'",
+    "LOAD DATA INFILE 'orders.txt' REPLACE INTO TABLE shop.orders SET amount = amount + 100",
+    // Foreign keys that change rows by themselves.
+    "INSERT INTO shop.child SELECT id + 100, note, id FROM shop.orders",
+    "INSERT INTO shop.loose VALUES (1, 'n', 1), (2, 'm', 2), (3, 'n', 3)",
+    "UPDATE shop.orders SET id = 60 WHERE id = 1",
+    "DELETE FROM shop.orders WHERE id IN (2, 54)",
+    "DELETE FROM shop.named WHERE note = 'm'",
+    "UPDATE shop.named SET note = 'nn' WHERE note = 'n'",
+    // Images without all columns that the log completes.
+    "SET SESSION binlog_row_image = 'MINIMAL'",
+    "INSERT INTO shop.named VALUES (10, 'x', 1), (11, 'y', 2), (12, NULL, 3)",
+    "DELETE FROM shop.named WHERE id = 11",
+    "UPDATE shop.named SET note = 'z', amount = 9 WHERE id = 10",
+    "UPDATE shop.named SET id = 13, note = 'w', amount = 8 WHERE id = 12",
+    "SET SESSION binlog_row_image = 'NOBLOB'",
+    "UPDATE shop.named SET amount = 10 WHERE id = 10",
+    "UPDATE shop.big SET note = 'blob' WHERE id = 1",
+    "DELETE FROM shop.big WHERE id = 2",
+];
+
+/// One server for all of it: without `enforce_gtid_consistency`, which forbids half.
+#[tokio::test]
+async fn what_belongs_together_arrives_together() {
+    let db = TestDb::start(
+        Flavour::Mysql,
+        &[
+            "--gtid-mode=OFF",
+            "--enforce-gtid-consistency=OFF",
+            "--secure-file-priv=",
+        ],
+    );
+    db.run(SCHEMA).await;
+    db.run(MORE).await;
+    let pipeline = Pipeline::start(&db, TOGETHER);
+    pipeline.copied().await;
+    db.run(GROUPS).await;
+    pipeline.equal(&db).await;
+    // What the log does not hold parks the one table, at the event.
+    db.run(&[
+        "SET SESSION binlog_row_image = 'MINIMAL'",
+        "UPDATE shop.named SET amount = 11 WHERE id = 10",
+    ])
+    .await;
+    parked(&pipeline, "shop.named", "without full row images").await;
+    db.run(&[
+        "SET SESSION binlog_row_image = 'NOBLOB'",
+        "UPDATE shop.big SET amount = 11 WHERE id = 1",
+    ])
+    .await;
+    parked(&pipeline, "shop.big", "without full row images").await;
+    db.run(&[
+        "SET SESSION binlog_format = 'STATEMENT'",
+        "UPDATE shop.plain SET amount = 12",
+    ])
+    .await;
+    parked(&pipeline, "shop.plain", "binlog_format other than ROW").await;
+    db.run(&["INSERT INTO shop.orders VALUES (70, 'goes on', 1)"])
+        .await;
+    pipeline
+        .wait("the others", async || {
+            pipeline.rows("shop.orders").iter().any(|row| row[0] == "Int(70)")
+        })
+        .await;
+    pipeline.stop().await;
+}
+
 #[tokio::test]
 async fn two_phases_by_gtid() {
     two_phases(Flavour::Mysql, &[], true).await;

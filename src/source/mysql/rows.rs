@@ -9,6 +9,8 @@
 //! transaction, counted from the first byte after the bitmaps; an update is one change and has the ordinal
 //! of its before image.
 
+mod partial;
+
 use std::cell::RefCell;
 use std::sync::Arc;
 
@@ -22,6 +24,7 @@ use crate::event::{
     CellVisitor, Change, Op, Ordinal, RowChanges, RowError, RowImages, RowRef, TableId, TxnStart, Value,
 };
 use crate::fault::{Classify, Fault};
+use partial::NotWhole;
 
 /// What a rows event does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -249,15 +252,21 @@ pub fn decode_rows(
         return Err(malformed("another number of columns"));
     }
     let whole = |bitmap: &[u8]| (0..prologue.columns).all(|column| bit(bitmap, column));
-    if !prologue.present.into_iter().all(whole) {
-        return Err(RowsError::PartialImage { table: table() });
-    }
     let length = u64::try_from(prologue.images.len()).map_err(|_| RowsError::TooLong)?;
     let next = at
         .first_ordinal
         .checked_add(length)
         .filter(|next| *next <= Ordinal::MAX.0)
         .ok_or(RowsError::TooLong)?;
+    if !prologue.present.into_iter().all(whole) {
+        let whole = partial::complete(decoder, kind, &prologue, at.first_ordinal);
+        let whole = whole.map_err(|error| match error {
+            NotWhole::Lacking => RowsError::PartialImage { table: table() },
+            NotWhole::Malformed => malformed("an image does not end where it should"),
+        })?;
+        let changes = row_changes(decoder, whole.images.into(), whole.changes, at);
+        return Ok((changes, next));
+    }
     let images = body.slice_ref(prologue.images);
     let mut finder = Finder {
         decoder,
@@ -275,7 +284,11 @@ pub fn decode_rows(
         }
         changes.push(Change { op, ordinal });
     }
-    let changes = RowChanges {
+    Ok((row_changes(decoder, images, changes, at), next))
+}
+
+fn row_changes(decoder: &Arc<Decoder>, images: Bytes, changes: Vec<Change>, at: RowsAt) -> RowChanges {
+    RowChanges {
         layout: Arc::clone(decoder.layout()),
         images: Arc::new(BinlogRows {
             decoder: Arc::clone(decoder),
@@ -285,8 +298,7 @@ pub fn decode_rows(
         committed_micros: at.committed_micros,
         changes,
         snapshot: false,
-    };
-    Ok((changes, next))
+    }
 }
 
 /// Finds where images end.

@@ -170,13 +170,69 @@ fn images_without_all_columns_are_refused() {
     let table = decoder.layout().table.clone();
     let partial = RowsError::PartialImage { table: table.clone() };
     let write = event(false, &[0b011], &[]);
-    let update = event(false, &[7, 0b101], &[]);
+    let update = event(false, &[0b101, 0b101], &[]);
     let refused = |kind, body| decode_rows(&decoder, kind, body, at(1)).unwrap_err();
     assert_eq!(refused(RowsKind::Write { v2: false }, write), partial);
     assert_eq!(refused(RowsKind::Update { v2: false }, update), partial);
     let json = refused(RowsKind::PartialUpdate, event(true, &[7, 7], &[]));
     assert_eq!(json, RowsError::PartialJson { table: table.clone() });
     assert_eq!(json.fault(), Fault::Table(table));
+}
+
+#[test]
+fn images_are_made_whole_where_the_event_holds_what_is_missing() {
+    let decoder = decoder();
+    // A delete with the key alone; an update of the other columns; one whose after image lacks what the
+    // before image has.
+    let delete = event(true, &[0b001], &[vec![0, 5, 0, 0, 0], vec![0, 6, 0, 0, 0]]);
+    let (changes, next) = decode_rows(&decoder, RowsKind::Delete { v2: true }, delete, at(3)).unwrap();
+    assert_eq!(next, 13);
+    let deletes: Vec<(u64, String)> = changes
+        .changes
+        .iter()
+        .map(|change| {
+            let Op::Delete { before } = change.op else {
+                panic!("a delete");
+            };
+            (change.ordinal.0, cells(&changes, before)[0].clone())
+        })
+        .collect();
+    assert_eq!(deletes, [(3, "Int(5)".to_owned()), (8, "Int(6)".to_owned())]);
+    for (bitmaps, images, key_changed) in [
+        ([0b001, 0b110], [vec![0, 5, 0, 0, 0], vec![0b10, 1, b'n']], false),
+        (
+            [0b011, 0b111],
+            [vec![0, 5, 0, 0, 0, 1, b'o'], image(9, Some(b"n"), None)],
+            true,
+        ),
+        (
+            [0b111, 0b011],
+            [image(9, Some(b"o"), None), vec![0, 5, 0, 0, 0, 1, b'n']],
+            true,
+        ),
+    ] {
+        let body = event(true, &bitmaps, &images);
+        for end in 0..body.len() {
+            drop(decode_rows(
+                &decoder,
+                RowsKind::Update { v2: true },
+                body.slice(..end),
+                at(1),
+            ));
+        }
+        let (changes, next) = decode_rows(&decoder, RowsKind::Update { v2: true }, body, at(1)).unwrap();
+        assert_eq!(next, 1 + length(&images[0]) + length(&images[1]));
+        let Op::Update {
+            after,
+            key_changed: found,
+            ..
+        } = changes.changes[0].op
+        else {
+            panic!("an update");
+        };
+        assert_eq!(found, key_changed);
+        assert_eq!(cells(&changes, after)[1..], ["Text(\"n\")", "Null"]);
+    }
 }
 
 #[test]
