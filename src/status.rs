@@ -1,9 +1,10 @@
 //! What the pipeline knows of itself, for health checks, the status page and the terminal. Written by
-//! the tasks as they go, read by whoever serves it; never a way to steer anything.
+//! the tasks as they go, read by whoever serves it; never a way to steer a row's way.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -80,6 +81,12 @@ pub struct TableView {
     /// Where the last of those is and why, without a value.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_dead_letter: Option<String>,
+    /// The target's `max_staleness`, milliseconds, where it is chosen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_staleness_ms: Option<u64>,
+    /// Why it is that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_staleness_why: Option<String>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's form")]
@@ -235,6 +242,26 @@ impl Status {
                 view.last_dead_letter = last;
             });
         }
+    }
+
+    /// The table's `max_staleness` was chosen.
+    pub fn max_staleness(&self, table: &TableId, value: Duration, why: &str) {
+        self.update(table, |view| {
+            view.max_staleness_ms = Some(u64::try_from(value.as_millis()).unwrap_or(u64::MAX));
+            view.max_staleness_why = Some(why.to_owned());
+        });
+    }
+
+    /// The tables that are not parked, and whether each is still to be loaded.
+    pub fn loading(&self) -> BTreeMap<TableId, bool> {
+        self.with(|inner| {
+            let of = |(table, view): (&TableId, &TableView)| match view.progress {
+                TableProgress::Waiting | TableProgress::Snapshot { .. } => Some((table.clone(), true)),
+                TableProgress::Streaming { .. } => Some((table.clone(), false)),
+                TableProgress::Parked { .. } => None,
+            };
+            inner.tables.iter().filter_map(of).collect()
+        })
     }
 
     /// Changes were left out.

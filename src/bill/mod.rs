@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 mod prices;
+pub mod staleness;
 mod text;
 
 pub use prices::{Prices, PricesError, Tier};
@@ -176,12 +177,8 @@ impl Line {
 
 fn line(table: &Table, sent_gib: f64, ingest: f64, egress: f64, prices: &Prices) -> Line {
     let rate = rate(table);
-    let read = real(table.bytes).max(prices.query_least_mib * 1_048_576.0);
-    let verify = read / 2f64.powi(40) * prices.query_per_tib;
-    let changes = (rate.inserts + rate.others) * HOURS / 24.0;
-    // Nothing is applied where nothing changed.
-    let apply = |staleness: Duration| (HOURS * 3600.0 / staleness.as_secs_f64()).min(changes) * verify;
-    let (apply_15m, apply_3h) = (apply(SHORT), apply(LONG));
+    let verify = whole(table, prices);
+    let (apply_15m, apply_3h) = (apply(table, SHORT, prices), apply(table, LONG, prices));
     let fixed = ingest + egress + verify;
     Line {
         table: table.name.clone(),
@@ -200,6 +197,20 @@ fn line(table: &Table, sent_gib: f64, ingest: f64, egress: f64, prices: &Prices)
             append: fixed + sent_gib * prices.storage_per_gib,
         },
     }
+}
+
+/// Reading a table once, in dollars.
+fn whole(table: &Table, prices: &Prices) -> f64 {
+    let read = real(table.bytes).max(prices.query_least_mib * 1_048_576.0);
+    read / 2f64.powi(40) * prices.query_per_tib
+}
+
+/// Applying a table's changes for a month at that `max_staleness`, in dollars.
+fn apply(table: &Table, staleness: Duration, prices: &Prices) -> f64 {
+    let rate = rate(table);
+    let changes = (rate.inserts + rate.others) * HOURS / 24.0;
+    // Nothing is applied where nothing changed.
+    (HOURS * 3600.0 / staleness.as_secs_f64()).min(changes) * whole(table, prices)
 }
 
 fn rate(table: &Table) -> Rate {

@@ -4,11 +4,13 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use serde::Serialize;
 
 use super::Failure;
 use super::start::failed;
-use crate::bill::{self, Prices, Rate, Table, real};
-use crate::config::Config;
+use crate::bill::staleness::{Terms, choose, spelled};
+use crate::bill::{self, Bill, Prices, Rate, Table, real};
+use crate::config::{Config, Staleness};
 use crate::source::mysql::Mysql;
 use crate::source::mysql::catalog_read::{TableFacts, list_tables};
 use crate::source::mysql::writes::{Counted, read_writes};
@@ -45,6 +47,73 @@ impl CostArguments {
 /// The price list or the source cannot be read.
 pub(super) async fn print(arguments: &CostArguments, source: &Mysql, config: &Config) -> Result<(), Failure> {
     let prices = prices(arguments.prices.as_deref())?;
+    let tables = tables(source, config, arguments.changes_per_day).await?;
+    let bill = bill::reckon(&tables, &prices);
+    let chosen = chosen(&tables, config, &prices);
+    let text = if arguments.json {
+        let json = serde_json::to_string_pretty(&Shown { bill, chosen }).map_err(Failure::usage)?;
+        format!("{json}\n")
+    } else {
+        let chosen = chosen.map(|chosen| {
+            format!(
+                "\nmax_staleness: auto is {}: {}\n",
+                chosen.max_staleness, chosen.why
+            )
+        });
+        bill.render() + &chosen.unwrap_or_default()
+    };
+    std::io::stdout()
+        .lock()
+        .write_all(text.as_bytes())
+        .map_err(|error| Failure::system("cannot write to standard output", &error))
+}
+
+/// The bill, and what `max_staleness: auto` makes of it.
+#[derive(Debug, Serialize)]
+struct Shown {
+    #[serde(flatten)]
+    bill: Bill,
+    #[serde(rename = "auto", skip_serializing_if = "Option::is_none")]
+    chosen: Option<Chosen>,
+}
+
+/// What all tables get once they are loaded, as far as that is known before.
+#[derive(Debug, Serialize)]
+struct Chosen {
+    max_staleness: String,
+    why: String,
+}
+
+fn chosen(tables: &[Table], config: &Config, prices: &Prices) -> Option<Chosen> {
+    let terms = Terms {
+        slowest_apply: None,
+        budget: budget(config.sink.max_staleness)?,
+        prices,
+    };
+    let choice = choose(tables, &terms);
+    Some(Chosen {
+        max_staleness: spelled(choice.max_staleness),
+        why: choice.reason.to_string(),
+    })
+}
+
+/// The budget of `auto` in US dollars, if there is one; `None` where nothing is to be chosen.
+pub(super) fn budget(staleness: Staleness) -> Option<Option<f64>> {
+    match staleness {
+        Staleness::Fixed(_) => None,
+        Staleness::Auto { budget_cents } => Some(budget_cents.map(|cents| real(cents) / 100.0)),
+    }
+}
+
+/// The captured tables with their sizes and rates; `given`: changes of each in a day, instead of what was counted.
+///
+/// # Errors
+/// The source cannot be read.
+pub(super) async fn tables(
+    source: &Mysql,
+    config: &Config,
+    given: Option<u32>,
+) -> Result<Vec<Table>, Failure> {
     let mut conn = source
         .connector()
         .connect_query()
@@ -54,21 +123,8 @@ pub(super) async fn print(arguments: &CostArguments, source: &Mysql, config: &Co
         .await
         .map_err(|error| failed(&error))?;
     let counted = read_writes(&mut conn).await.map_err(|error| failed(&error))?;
-    let tables: Vec<Table> = facts
-        .iter()
-        .map(|facts| table(facts, counted.as_ref(), arguments.changes_per_day))
-        .collect();
-    let bill = bill::reckon(&tables, &prices);
-    let text = if arguments.json {
-        let json = serde_json::to_string_pretty(&bill).map_err(Failure::usage)?;
-        format!("{json}\n")
-    } else {
-        bill.render()
-    };
-    std::io::stdout()
-        .lock()
-        .write_all(text.as_bytes())
-        .map_err(|error| Failure::system("cannot write to standard output", &error))
+    let tables = facts.iter().map(|facts| table(facts, counted.as_ref(), given));
+    Ok(tables.collect())
 }
 
 fn prices(file: Option<&Path>) -> Result<Prices, Failure> {

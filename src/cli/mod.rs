@@ -18,6 +18,7 @@ mod run;
 mod schema;
 pub mod signals;
 mod snapshot;
+mod staleness;
 mod standby;
 mod start;
 

@@ -12,10 +12,12 @@ use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
 use super::signals::Signals;
-use super::{Failure, Global, signals, standby};
+use super::staleness::Steward;
+use super::{Failure, Global, cost, signals, standby};
+use crate::bill::Prices;
 use crate::checkpoint::{Opening, Store};
 use crate::clock::Clock;
-use crate::config::{Config, SnapshotMode};
+use crate::config::{Config, SnapshotMode, Staleness};
 use crate::control::{self, About};
 use crate::fault::Classify;
 use crate::pipeline::{self, Parts, Plan};
@@ -23,10 +25,14 @@ use crate::sink::bigquery::BigQuery;
 use crate::source::mysql::Mysql;
 use crate::source::mysql::preflight::{Facts, Finding, Severity, judge};
 use crate::status::Status;
+use crate::task;
 use crate::telemetry;
 
 /// How long work that blocks a thread may hold up the process's end.
 const LINGERING: Duration = Duration::from_secs(1);
+
+/// How long the last look at `max_staleness` may take.
+const LAST_LOOK: Duration = Duration::from_secs(60);
 
 /// The preflight's word for tables without a key.
 const KEYS: &str = "primary key";
@@ -52,6 +58,7 @@ struct Ready {
     config: Config,
     parts: Parts,
     health: Health,
+    steward: Option<Steward>,
 }
 
 /// What is told to the outside, and what the outside says.
@@ -76,7 +83,10 @@ impl Health {
             about: About {
                 pipeline: config.pipeline.clone(),
                 version: env!("CARGO_PKG_VERSION"),
-                max_staleness_ms: u64::try_from(config.sink.max_staleness.as_millis()).unwrap_or(u64::MAX),
+                max_staleness_ms: match config.sink.max_staleness {
+                    Staleness::Fixed(value) => Some(u64::try_from(value.as_millis()).unwrap_or(u64::MAX)),
+                    Staleness::Auto { .. } => None,
+                },
             },
             addr: config.http,
             served: None,
@@ -164,16 +174,27 @@ impl Ready {
     /// The first thing that makes a start pointless; for the source, all of them at once.
     async fn new(config: Config, store: Store, health: Health) -> Result<Ready, Failure> {
         let clock = health.clock.clone();
-        let source = Mysql::new(config.source.clone(), clock.clone());
+        let source = Arc::new(Mysql::new(config.source.clone(), clock.clone()));
         let resumed = store.load().await.map_err(|error| failed(&error))?.is_some();
         refuse(&findings(&source, &config).await?, resumed)?;
         let status = Arc::clone(&health.status);
         let sink = BigQuery::new(&config, clock.clone())
             .map_err(|error| failed(&error))?
             .reporting_to(Arc::clone(&status));
+        let sink = Arc::new(sink);
+        let steward = match cost::budget(config.sink.max_staleness) {
+            None => None,
+            Some(budget) => Some(Steward::new(
+                &config,
+                (Prices::own().map_err(Failure::usage)?, budget),
+                (Arc::clone(&source), Arc::clone(&sink)),
+                Arc::clone(&status),
+                clock.clone(),
+            )),
+        };
         let parts = Parts {
-            source: Arc::new(source),
-            sink: Arc::new(sink),
+            source,
+            sink,
             store,
             status,
             clock,
@@ -182,6 +203,7 @@ impl Ready {
             config,
             parts,
             health,
+            steward,
         })
     }
 
@@ -194,6 +216,7 @@ impl Ready {
             config,
             parts,
             mut health,
+            steward,
         } = self;
         health.serve().await?;
         let plan = Plan {
@@ -202,7 +225,17 @@ impl Ready {
             parallelism: config.source.snapshot.parallelism,
             until_copied,
         };
+        let done = CancellationToken::new();
+        let tending = steward.map(|steward| task::spawn("max_staleness", steward.run(done.clone())));
         let end = pipeline::run(parts, plan, health.stop.clone()).await;
+        // A copy that ended leaves its tables as they are to be while they are followed.
+        if let (true, Ok(()), Some(mut tending)) = (until_copied, &end, tending) {
+            done.cancel();
+            tokio::select! {
+                () = tending.finished() => {}
+                () = health.clock.sleep(LAST_LOOK) => {}
+            }
+        }
         health.end().await?;
         end.map_err(|error| {
             tracing::error!(error = %crate::fault::chain(&error), "pipeline ended");

@@ -148,8 +148,8 @@ pub struct BigQuerySink {
     pub location: Option<String>,
     /// Project that queries are billed to; `project` unless set.
     pub jobs_project: String,
-    /// `max_staleness` of created tables; zero: none.
-    pub max_staleness: Duration,
+    /// `max_staleness` of target tables.
+    pub max_staleness: Staleness,
     /// Where tokens come from.
     pub auth: Auth,
     /// Whose tokens are used in the end, unless those of `auth` itself.
@@ -158,6 +158,32 @@ pub struct BigQuerySink {
     pub rest: String,
     /// Where the Storage Write API is: `https://bigquerystorage.googleapis.com` unless set.
     pub write: String,
+}
+
+/// `max_staleness` of target tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Staleness {
+    /// Of tables that are created; zero: none.
+    Fixed(Duration),
+    /// Of all tables, chosen from sizes, rates of change and prices.
+    Auto {
+        /// What applies of all tables may cost in a month, in hundredths of a US dollar.
+        budget_cents: Option<u64>,
+    },
+}
+
+impl Staleness {
+    /// The longest that is chosen. BigQuery documents no end; deletions are remembered for two days, and what waits
+    /// longer than that to be applied would come near it.
+    pub const LONGEST: Duration = Duration::from_secs(86_400);
+
+    /// What a table is created with, which is about to be loaded.
+    pub fn of_new_tables(self) -> Duration {
+        match self {
+            Staleness::Fixed(value) => value,
+            Staleness::Auto { .. } => Staleness::LONGEST,
+        }
+    }
 }
 
 /// Where tokens for Google's API come from.

@@ -187,10 +187,11 @@ pub(super) struct RawBigquery {
     pub(super) location: Option<String>,
     /// Project that queries are billed to; `project` unless set.
     pub(super) jobs_project: Option<String>,
-    /// `max_staleness` of created tables: a duration such as `90s`, `15m`, `1h`; `0` for
-    /// none; `15m` unless set. `auto` is not in this version.
+    /// `max_staleness` of tables: `auto`, which chooses and keeps it, or what tables are created with: a
+    /// duration such as `90s`, `15m`, `1h`, or `0` for none; `auto` unless set.
     pub(super) max_staleness: Option<DurationText>,
-    /// Money that applying changes may cost in a month. Not in this version.
+    /// With `max_staleness: auto`, what applying the changes of all tables may cost in a month: an amount of US
+    /// dollars such as `50 USD`. Without it, nothing is shorter than 15 minutes.
     pub(super) apply_budget_per_month: Option<String>,
     /// Where tokens come from: `adc` unless set.
     pub(super) auth: Option<RawAuth>,

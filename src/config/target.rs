@@ -1,12 +1,11 @@
 //! The rules of the target's part of the configuration.
 
-use std::time::Duration;
-
 use super::raw::{RawBigquery, RawEndpoints};
 use super::validate::Rules;
-use super::{Auth, BigQuerySink, auth, duration, shape};
+use super::{Auth, BigQuerySink, Staleness, auth, duration, shape};
 
 const KEY: &str = "sink.bigquery";
+const BUDGET: &str = "sink.bigquery.apply_budget_per_month";
 const REST: &str = "https://bigquery.googleapis.com";
 const WRITE: &str = "https://bigquerystorage.googleapis.com";
 
@@ -27,14 +26,11 @@ pub(super) fn bigquery(raw: RawBigquery, rules: &mut Rules<'_>) -> Option<BigQue
     let dataset = template("dataset", raw.dataset.as_deref().unwrap_or("{schema}"), rules);
     let table = template("table", raw.table.as_deref().unwrap_or("{table}"), rules);
     let location = location(raw.location, rules);
-    let max_staleness = max_staleness(raw.max_staleness.map(|text| text.0), rules);
-    if raw.apply_budget_per_month.is_some() {
-        rules.mistakes.not_built(
-            "sink.bigquery.apply_budget_per_month",
-            "a budget for applying changes",
-            "remove it and set max_staleness to a duration",
-        );
-    }
+    let max_staleness = max_staleness(
+        raw.max_staleness.map(|text| text.0),
+        raw.apply_budget_per_month,
+        rules,
+    );
     let (rest, write) = endpoints(raw.endpoints.unwrap_or_default(), auth.as_ref(), rules);
     Some(BigQuerySink {
         project: project?,
@@ -140,27 +136,76 @@ fn template(name: &str, text: &str, rules: &mut Rules<'_>) -> Option<String> {
     Some(text.to_owned())
 }
 
-fn max_staleness(raw: Option<String>, rules: &mut Rules<'_>) -> Option<Duration> {
+fn max_staleness(
+    raw: Option<String>,
+    raw_budget: Option<String>,
+    rules: &mut Rules<'_>,
+) -> Option<Staleness> {
     let key = "sink.bigquery.max_staleness";
-    let text = raw.unwrap_or_else(|| "15m".to_owned());
+    let budget = raw_budget.map(|text| budget(&text, rules));
+    let text = raw.unwrap_or_else(|| "auto".to_owned());
     if text == "auto" {
-        rules.mistakes.not_built(
-            key,
-            "auto",
-            "write a duration: 15m is usual; longer costs less, since each apply reads the whole table",
-        );
-        return None;
+        return match budget {
+            None => Some(Staleness::Auto { budget_cents: None }),
+            Some(budget_cents) => Some(Staleness::Auto {
+                budget_cents: Some(budget_cents?),
+            }),
+        };
     }
     let read = duration::parse(&text);
     if read.is_none() {
         let shown = rules.quote(key, &text);
         rules.mistakes.add(
             key,
-            format!("{shown} is not a duration"),
-            "write a whole number and s, m, h or d, such as 15m; or 0",
+            format!("{shown} is neither auto nor a duration"),
+            "write auto, or a whole number and s, m, h or d, such as 15m; or 0",
+        );
+    } else if budget.flatten().is_some() {
+        rules.mistakes.add(
+            BUDGET,
+            "says nothing where max_staleness is set",
+            "write max_staleness: auto, or remove it",
         );
     }
-    read
+    read.map(Staleness::Fixed)
+}
+
+/// An amount of US dollars above zero, in hundredths.
+fn budget(text: &str, rules: &mut Rules<'_>) -> Option<u64> {
+    let shown = rules.quote(BUDGET, text);
+    let (amount, currency) = text.split_once(' ').unwrap_or((text, ""));
+    let cents = cents(amount);
+    let foreign = currency.len() == 3 && currency.bytes().all(|byte| byte.is_ascii_uppercase());
+    if cents.is_some() && foreign && currency != "USD" {
+        rules.mistakes.add(
+            BUDGET,
+            format!("{shown} is not in US dollars"),
+            "write it in US dollars, such as 50 USD: the list prices that it is held against are",
+        );
+        return None;
+    }
+    match cents {
+        Some(cents) if cents > 0 && currency == "USD" => Some(cents),
+        _ => {
+            rules.mistakes.add(
+                BUDGET,
+                format!("{shown} is not an amount of money above zero"),
+                "write an amount and USD, such as 50 USD",
+            );
+            None
+        }
+    }
+}
+
+/// `50`, `50.5` or `50.25`, in hundredths.
+fn cents(amount: &str) -> Option<u64> {
+    let (whole, part) = amount.split_once('.').unwrap_or((amount, "0"));
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|digit| digit.is_ascii_digit());
+    if !digits(whole) || !digits(part) || part.len() > 2 {
+        return None;
+    }
+    let part: u64 = format!("{part:0<2}").parse().ok()?;
+    whole.parse::<u64>().ok()?.checked_mul(100)?.checked_add(part)
 }
 
 /// Where the APIs are. Tokens are sent only where TLS protects them, and no table is made at Google by
@@ -206,4 +251,30 @@ fn endpoints(
         Some(text.trim_end_matches('/').to_owned())
     };
     (one("rest", raw.rest, REST), one("write", raw.write, WRITE))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amounts_have_two_digits_of_cents_at_most() {
+        for (text, expected) in [
+            ("50", Some(5000)),
+            ("0.05", Some(5)),
+            ("1200.5", Some(120_050)),
+            ("0.00", Some(0)),
+            ("1.234", None),
+            ("1.", None),
+            (".5", None),
+            ("-1", None),
+            ("+1", None),
+            ("", None),
+            ("1,000", None),
+            ("99999999999999999999", None),
+            ("184467440737095517", None),
+        ] {
+            assert_eq!(cents(text), expected, "{text}");
+        }
+    }
 }

@@ -106,7 +106,10 @@ fn a_whole_configuration() {
     assert_eq!(config.source.server_id, Some(4711));
     assert_eq!(config.sink.location.as_deref(), Some("EU"));
     assert_eq!(config.sink.jobs_project, "bills");
-    assert_eq!(config.sink.max_staleness, Duration::from_secs(3600));
+    assert_eq!(
+        config.sink.max_staleness,
+        Staleness::Fixed(Duration::from_secs(3600))
+    );
     assert_eq!(config.sink.rest, "https://rest.example:1");
     assert_eq!(config.sink.write, "https://bigquerystorage.googleapis.com");
     assert_eq!(
@@ -138,7 +141,7 @@ fn what_is_left_out_has_a_safe_default() {
     assert_eq!(config.sink.dataset, "{schema}");
     assert_eq!(config.sink.table, "{table}");
     assert_eq!(config.sink.jobs_project, "my-project");
-    assert_eq!(config.sink.max_staleness, Duration::from_secs(900));
+    assert_eq!(config.sink.max_staleness, Staleness::Auto { budget_cents: None });
     assert_eq!(config.sink.auth, Auth::Adc);
     assert_eq!(config.sink.rest, "https://bigquery.googleapis.com");
     assert_eq!(config.http.to_string(), "0.0.0.0:8080");
@@ -157,7 +160,21 @@ fn what_is_put_in_counts_as_a_number_where_one_belongs() {
     let config = read(&file).unwrap();
     assert_eq!(config.source.snapshot.parallelism, 7);
     assert_eq!(config.source.server_id, Some(12));
-    assert_eq!(config.sink.max_staleness, Duration::ZERO);
+    assert_eq!(config.sink.max_staleness, Staleness::Fixed(Duration::ZERO));
+}
+
+#[test]
+fn a_budget_goes_with_auto() {
+    let mut file = least();
+    let key = "/sink/bigquery/apply_budget_per_month";
+    set(&mut file, key, json!("50 USD"));
+    let budget_cents = Some(5000);
+    assert_eq!(
+        read(&file).unwrap().sink.max_staleness,
+        Staleness::Auto { budget_cents }
+    );
+    set(&mut file, "/sink/bigquery/max_staleness", json!("15m"));
+    assert_eq!(keys(&file), ["sink.bigquery.apply_budget_per_month"]);
 }
 
 #[test]
@@ -321,7 +338,8 @@ fn errors_read_well() {
         ),
         ("/sink/bigquery/dataset", json!({ "schema": null })),
         ("/sink/bigquery/table", json!("{tabel}")),
-        ("/sink/bigquery/max_staleness", json!("auto")),
+        ("/sink/bigquery/max_staleness", json!("car")),
+        ("/sink/bigquery/apply_budget_per_month", json!("50 EUR")),
         ("/sink/bigquery/location", json!("${MYSQL_PASSWORD}")),
         ("/tables/shop.orders/hash", json!(["email"])),
         ("/schema_changes/add_column", json!("add")),
@@ -362,7 +380,7 @@ const MISTAKES: &str = r#"
 /sink/bigquery/table | "all" | sink.bigquery.table
 /sink/bigquery/location | ["EU"] | sink.bigquery.location
 /sink/bigquery/max_staleness | "${MYSQL_PASSWORD}" | sink.bigquery.max_staleness
-/sink/bigquery/apply_budget_per_month | "50 USD" | sink.bigquery.apply_budget_per_month
+/sink/bigquery/apply_budget_per_month | "50 EUR" | sink.bigquery.apply_budget_per_month
 /sink/bigquery/auth | "service_account" | sink.bigquery.credentials
 /sink/bigquery/impersonate | "${MYSQL_PASSWORD}" | sink.bigquery.impersonate
 /sink/bigquery/endpoints/rest | "rest.example" | sink.bigquery.endpoints.rest

@@ -5,7 +5,7 @@ use super::Trouble;
 use super::rows::Row;
 use super::world::World;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, Staleness};
 use crate::event::{ColumnType, TableLayout, Value};
 use crate::fault::Classify;
 use crate::sink::bigquery::Error;
@@ -69,7 +69,7 @@ const READING: &str = "grant roles/bigquery.dataEditor on the data set (bigquery
 pub async fn probe(config: &Config, dataset: &str, clock: Clock) -> Vec<Probed> {
     let mut config = config.clone();
     // The rows are to be seen at once.
-    config.sink.max_staleness = std::time::Duration::ZERO;
+    config.sink.max_staleness = Staleness::Fixed(std::time::Duration::ZERO);
     let mut world = match World::new(&config, dataset, clock, MAX_BYTES) {
         Ok(world) => world,
         Err(error) => return vec![unreachable(&error)],

@@ -9,7 +9,7 @@ use serde_json::{Value as Json, json};
 use super::rows::{self, Row};
 use super::{PATIENCE, Trouble};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, Staleness};
 use crate::event::{ColumnType, TableLayout};
 use crate::sink::bigquery::{Access, BigQuery, Error, Refused, dataset_name};
 use crate::sink::{Prepared, Sink};
@@ -72,7 +72,7 @@ impl World {
 
     /// Makes every table that follows have this `max_staleness`.
     pub(super) fn stale(&mut self, staleness: Duration) -> Result<(), Error> {
-        self.config.sink.max_staleness = staleness;
+        self.config.sink.max_staleness = Staleness::Fixed(staleness);
         self.renew()
     }
 

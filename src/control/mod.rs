@@ -32,8 +32,9 @@ pub struct About {
     pub pipeline: String,
     /// The program's version.
     pub version: &'static str,
-    /// How far a query may be behind what was appended, milliseconds: the target's `max_staleness`.
-    pub max_staleness_ms: u64,
+    /// How far a query may be behind what was appended, milliseconds: the target's `max_staleness`; `None` where
+    /// it is chosen and shown of each table.
+    pub max_staleness_ms: Option<u64>,
 }
 
 /// What is served.

@@ -23,7 +23,7 @@ async fn start() -> Served {
         about: About {
             pipeline: "shop".to_owned(),
             version: "1.2.3",
-            max_staleness_ms: 900_000,
+            max_staleness_ms: Some(900_000),
         },
         status: Arc::clone(&status),
         clock: clock.clone(),
@@ -122,7 +122,7 @@ async fn an_address_in_use_is_named() {
         about: About {
             pipeline: "other".to_owned(),
             version: "1",
-            max_staleness_ms: 0,
+            max_staleness_ms: None,
         },
         status: Arc::new(Status::default()),
         clock: Clock::manual(),

@@ -223,17 +223,29 @@ async fn a_checkpoint_in_a_bucket_and_who_owns_it() {
     world.logged("was taken over by somebody else").await;
 }
 
-/// `snapshot` copies and ends; `run` goes on from there.
+/// `snapshot` copies and ends; `run` goes on from there. `max_staleness` is chosen, and raised for the copy only; where it
+/// is configured, what a table has is told and left.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_snapshot_hands_over_to_run() {
-    let world = World::new(&[]).await;
+    let mut world = World::new(&[]).await;
+    world.staleness = "auto";
     world.fill(1200).await;
     let (code, text) = world.output("snapshot");
     assert_eq!(code, Some(0), "{text}");
+    assert!(
+        text.contains("\"before\":\"24h\",\"max_staleness\":\"15m\""),
+        "{text}"
+    );
+    assert_eq!(world.max_staleness("orders").await, "0-0 0 0:15:0");
+    world.staleness = "1m";
     world.equal().await;
     world.load(0..5).await;
     let _process = world.start(None);
+    world
+        .logged("the table's max_staleness is not the configured one")
+        .await;
     world.equal().await;
+    assert_eq!(world.max_staleness("orders").await, "0-0 0 0:15:0");
 }
 
 /// Names that need quotes or an annotation on every way, and a key that the server spells in two ways.

@@ -32,6 +32,8 @@ pub(super) struct World {
     pub(super) clock: Clock,
     pub(super) target: Running,
     pub(super) folder: tempfile::TempDir,
+    /// `max_staleness` as configured.
+    pub(super) staleness: &'static str,
     /// Where the checkpoint is, if not in the folder.
     pub(super) bucket: Option<S3>,
 }
@@ -49,6 +51,7 @@ impl World {
             target: local::bigquery(true, clock.clone()).await,
             clock,
             folder: tempfile::tempdir().unwrap(),
+            staleness: "1m",
             bucket: None,
         }
     }
@@ -58,9 +61,10 @@ impl World {
         let text = format!(
             "pipeline: shop\nsources:\n  - name: shop\n    mysql:\n      url: mysql://root@127.0.0.1:{}\n      \
              tls: {{ mode: disabled }}\n      tables: ['shop.*']\n      snapshot: {{ parallelism: 2, chunk_rows: 500 }}\n\
-             sink:\n  bigquery:\n    project: test\n    auth: none\n    max_staleness: 1m\n    endpoints: {{ rest: '{}', write: '{}' }}\n\
+             sink:\n  bigquery:\n    project: test\n    auth: none\n    max_staleness: {}\n    endpoints: {{ rest: '{}', write: '{}' }}\n\
              checkpoint: {}\nhttp: 127.0.0.1:0\n",
             self.db.port,
+            self.staleness,
             self.target.rest_url(),
             self.target.write_url(),
             match &self.bucket {
@@ -171,6 +175,17 @@ impl World {
             Clock::real().sleep(Duration::from_millis(250)).await;
         }
         panic!("never equal: {last}\n{}\n{}", self.checkpoint(), self.log());
+    }
+
+    /// A target table's option.
+    pub(super) async fn max_staleness(&self, table: &str) -> String {
+        let url = format!(
+            "{}/bigquery/v2/projects/test/datasets/shop/tables/{table}",
+            self.target.rest_url()
+        );
+        let answer = reqwest::get(url).await.unwrap().text().await.unwrap();
+        let resource: Value = serde_json::from_str(&answer).unwrap();
+        resource["maxStaleness"].as_str().unwrap_or_default().to_owned()
     }
 
     pub(super) fn checkpoint(&self) -> String {

@@ -367,6 +367,7 @@ mod tests {
     #[test]
     fn the_configuration_is_valid_with_its_defaults() {
         let config = crate::config::parse(super::CONFIG, &|_| None).unwrap();
-        assert_eq!(config.sink.max_staleness, std::time::Duration::ZERO);
+        let none = crate::config::Staleness::Fixed(std::time::Duration::ZERO);
+        assert_eq!(config.sink.max_staleness, none);
     }
 }

@@ -5,7 +5,7 @@
 //! request to bytes), `delivery` (what is sent and how it ends), `append` (one connection) with `status`
 //! (what an answer means), `pool` with `load` (which connection), `watch` (how long that takes), `settle` with
 //! `letter` and `letters` (what becomes of rows that are refused), `tables` with `rest` and `query` (target
-//! tables), `auth` (tokens), `connect` (proxies), `meters`; `access` for who examines the service.
+//! tables), `staleness` (what it is chosen from), `auth` (tokens), `connect` (proxies), `meters`; `access` for who examines the service.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -44,6 +44,7 @@ mod pool;
 mod query;
 mod rest;
 mod settle;
+mod staleness;
 mod status;
 mod tables;
 mod text;
@@ -55,6 +56,7 @@ mod wire;
 pub use access::{Access, Refused};
 pub use error::{Error, RowAt, Waited};
 pub use name::dataset as dataset_name;
+pub use staleness::Extent;
 
 use append::Link;
 use auth::Tokens;
@@ -145,6 +147,16 @@ impl BigQuery {
         self
     }
 
+    /// Where a table's target is.
+    fn place(&self, table: &TableId) -> Place {
+        let (dataset, name) = self.config.target(table);
+        Place {
+            project: self.config.sink.project.clone(),
+            dataset: name::dataset(&dataset),
+            table: name::table(&name),
+        }
+    }
+
     /// The target of a table as its rows now are.
     fn target(&self, layout: &Arc<TableLayout>) -> Result<Arc<Target>, Error> {
         let mut targets = self.targets.lock().unwrap_or_else(PoisonError::into_inner);
@@ -154,12 +166,7 @@ impl BigQuery {
         {
             return Ok(Arc::clone(target));
         }
-        let (dataset, name) = self.config.target(table);
-        let place = Place {
-            project: self.config.sink.project.clone(),
-            dataset: name::dataset(&dataset),
-            table: name::table(&name),
-        };
+        let place = self.place(table);
         let owner = targets
             .owners
             .entry(name::folded(&place.to_string()))

@@ -49,26 +49,26 @@ struct JobReference {
     location: Option<String>,
 }
 
-/// Whether a query has a row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Rows {
-    None,
-    Some,
-    /// Not known: it would have billed more than it may.
+/// How a query ended.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Answered {
+    /// With these rows, moments in whole microseconds.
+    Rows(Vec<Value>),
+    /// It would have billed more than it may.
     TooDear,
 }
 
 impl Jobs {
-    /// Whether `sql` gives a row.
+    /// The rows that `sql` gives, `most` at most, which must be few enough for one page.
     ///
     /// # Errors
     /// The query failed, or took too long.
-    pub(super) async fn has_row(&self, rest: &Rest, sql: &str) -> Result<Rows, Error> {
+    pub(super) async fn rows(&self, rest: &Rest, sql: &str, most: u32) -> Result<Answered, Error> {
         let began = rest.clock().now();
         let mut waits = delays();
         loop {
-            let refusal = match self.once(rest, sql).await? {
-                Ok(rows) => return Ok(rows),
+            let refusal = match self.once(rest, sql, most).await? {
+                Ok(rows) => return Ok(Answered::Rows(rows)),
                 Err(refusal) => refusal,
             };
             if refusal
@@ -76,7 +76,7 @@ impl Jobs {
                 .iter()
                 .any(|reason| reason == "bytesBilledLimitExceeded")
             {
-                return Ok(Rows::TooDear);
+                return Ok(Answered::TooDear);
             }
             let late = rest.clock().now().saturating_duration_since(began) > PATIENCE;
             if late || !refusal.passes() {
@@ -87,15 +87,16 @@ impl Jobs {
     }
 
     /// One job, to its end.
-    async fn once(&self, rest: &Rest, sql: &str) -> Result<Result<Rows, Refusal>, Error> {
+    async fn once(&self, rest: &Rest, sql: &str, most: u32) -> Result<Result<Vec<Value>, Refusal>, Error> {
         let mut body = json!({
             "query": sql,
             "useLegacySql": false,
             "timeoutMs": WAIT_MS,
-            "maxResults": 1,
+            "maxResults": most,
             "maximumBytesBilled": MAX_BYTES_BILLED.to_string(),
             // Makes a repeated call find the job that the first one started.
             "requestId": format!("{:032x}", fastrand::u128(..)),
+            "formatOptions": { "useInt64Timestamp": true },
             "labels": { "replicator_pipeline": self.pipeline },
         });
         if let (Some(location), Some(fields)) = (&self.location, body.as_object_mut()) {
@@ -121,10 +122,11 @@ impl Jobs {
                 transient: false,
             })?;
             if answer.job_complete {
-                return Ok(match (answer.rows.is_empty(), answer.errors.is_empty()) {
-                    (false, _) => Ok(Rows::Some),
-                    (true, true) => Ok(Rows::None),
-                    (true, false) => Err(Refusal::of_job(&call, &answer.errors)),
+                // Errors beside rows are warnings.
+                return Ok(if answer.rows.is_empty() && !answer.errors.is_empty() {
+                    Err(Refusal::of_job(&call, &answer.errors))
+                } else {
+                    Ok(answer.rows)
                 });
             }
             let (Some(job), false) = (answer.job_reference, late) else {
@@ -135,15 +137,15 @@ impl Jobs {
                 });
             };
             rest.clock().sleep(waits.next().unwrap_or(PATIENCE)).await;
-            call = self.results(&job);
+            call = self.results(&job, most);
         }
     }
 
-    fn results(&self, job: &JobReference) -> Call {
+    fn results(&self, job: &JobReference, most: u32) -> Call {
         let location = job.location.as_ref().or(self.location.as_ref());
         let location = location.map(|location| format!("&location={location}"));
         Call::get(format!(
-            "projects/{}/queries/{}?timeoutMs={WAIT_MS}&maxResults=1{}",
+            "projects/{}/queries/{}?timeoutMs={WAIT_MS}&maxResults={most}&formatOptions.useInt64Timestamp=true{}",
             self.project,
             job.job_id,
             location.unwrap_or_default()

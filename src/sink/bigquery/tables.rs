@@ -14,10 +14,12 @@ use super::delivery::Destination;
 use super::error::Error;
 use super::name::{self, literal, quoted};
 use super::plan::{Place, Target};
-use super::query::{Jobs, Rows};
+use super::query::{Answered, Jobs};
 use super::rest::{Call, Refusal, Rest, delays};
+use super::staleness::{self, interval};
 use super::status::{Failure, Lasting, Streak, Verdict};
 use super::types::TargetType;
+use crate::config::Staleness;
 use crate::proto::storage::big_query_write_client::BigQueryWriteClient;
 use crate::proto::storage::{GetWriteStreamRequest, WriteStreamView};
 use crate::sink::Prepared;
@@ -37,8 +39,8 @@ pub(super) struct Tables {
     pub(super) tokens: Tokens,
     /// Location of data sets that are created.
     pub(super) location: Option<String>,
-    /// `max_staleness` of tables that are created.
-    pub(super) max_staleness: Duration,
+    /// `max_staleness` of tables.
+    pub(super) max_staleness: Staleness,
 }
 
 /// What is read of a table resource.
@@ -51,6 +53,7 @@ struct Found {
     streaming_buffer: Option<Value>,
     /// Rows without those; REST writes it as text.
     num_rows: Option<String>,
+    max_staleness: Option<String>,
 }
 
 impl Found {
@@ -116,6 +119,11 @@ impl Tables {
     /// [`Error::Misfit`], or what the calls failed with.
     pub(super) async fn prepare(&self, target: &Target) -> Result<Prepared, Error> {
         if let Some(found) = self.find(&target.destination.place).await? {
+            staleness::tell_drift(
+                self.max_staleness,
+                &target.destination.place,
+                found.max_staleness.as_deref(),
+            );
             return self.examine(target, &found).await;
         }
         self.ensure_dataset(&target.destination.place).await?;
@@ -232,9 +240,9 @@ impl Tables {
             literal(table)
         );
         for sql in [visible, applied] {
-            match self.jobs.has_row(&self.rest, &sql).await? {
-                Rows::None => {}
-                Rows::Some | Rows::TooDear => return Ok(true),
+            match self.jobs.rows(&self.rest, &sql, 1).await? {
+                Answered::Rows(rows) if rows.is_empty() => {}
+                Answered::Rows(_) | Answered::TooDear => return Ok(true),
             }
         }
         Ok(false)
@@ -312,10 +320,11 @@ impl Tables {
             "tableConstraints": { "primaryKey": { "columns": target.key } },
             "labels": { "replicator_pipeline": self.jobs.pipeline },
         });
-        if !self.max_staleness.is_zero()
+        let max_staleness = self.max_staleness.of_new_tables();
+        if !max_staleness.is_zero()
             && let Some(object) = body.as_object_mut()
         {
-            object.insert("maxStaleness".to_owned(), json!(interval(self.max_staleness)));
+            object.insert("maxStaleness".to_owned(), json!(interval(max_staleness)));
         }
         body
     }
@@ -374,14 +383,19 @@ pub(super) async fn exists(rest: &Rest, place: &Place) -> Result<bool, Error> {
     Ok(get(rest, place).await?.is_some())
 }
 
-/// The table resource; `None` if there is no such table.
-async fn get(rest: &Rest, place: &Place) -> Result<Option<Value>, Error> {
+/// The path of a table's resource.
+pub(super) fn path(place: &Place) -> String {
     let Place {
         project,
         dataset,
         table,
     } = place;
-    let call = Call::get(format!("projects/{project}/datasets/{dataset}/tables/{table}"));
+    format!("projects/{project}/datasets/{dataset}/tables/{table}")
+}
+
+/// The table resource; `None` if there is no such table.
+pub(super) async fn get(rest: &Rest, place: &Place) -> Result<Option<Value>, Error> {
+    let call = Call::get(path(place));
     match rest.call(&call).await? {
         Ok(value) => Ok(Some(value)),
         Err(refusal) if refusal.status == StatusCode::NOT_FOUND => Ok(None),
@@ -389,7 +403,8 @@ async fn get(rest: &Rest, place: &Place) -> Result<Option<Value>, Error> {
     }
 }
 
-fn read(value: Value) -> Result<Found, Error> {
+/// What of a table's resource is wanted.
+pub(super) fn read<T: serde::de::DeserializeOwned>(value: Value) -> Result<T, Error> {
     serde_json::from_value(value).map_err(|error| Error::Rest {
         what: "tables.get".to_owned(),
         message: format!("the answer cannot be read: {error}"),
@@ -397,7 +412,8 @@ fn read(value: Value) -> Result<Found, Error> {
     })
 }
 
-fn refused(place: &Place, refusal: Refusal) -> Error {
+/// A refusal of a call about a table.
+pub(super) fn refused(place: &Place, refusal: Refusal) -> Error {
     if refusal.status == StatusCode::FORBIDDEN || refusal.status == StatusCode::UNAUTHORIZED {
         return Error::Forbidden {
             target: place.to_string(),
@@ -405,12 +421,6 @@ fn refused(place: &Place, refusal: Refusal) -> Error {
         };
     }
     refusal.into()
-}
-
-/// A duration as INTERVAL in canonical form.
-fn interval(duration: Duration) -> String {
-    let seconds = duration.as_secs();
-    format!("0-0 0 {}:{}:{}", seconds / 3600, seconds / 60 % 60, seconds % 60)
 }
 
 /// Why a column of an existing table cannot hold what it is to hold, with the cure.

@@ -9,7 +9,7 @@ use super::fixture::server::{Server as WriteServer, Step};
 use super::fixture::{Cell, changes, column, image, inserts, layout, plain};
 use super::*;
 use crate::config::{
-    Auth, BigQuerySink, MysqlSource, Secret, Snapshot, SnapshotMode, TablePatterns, Tls, TlsMode,
+    Auth, BigQuerySink, MysqlSource, Secret, Snapshot, SnapshotMode, Staleness, TablePatterns, Tls, TlsMode,
 };
 use crate::event::{ColumnType, Op};
 use crate::fault::Fault;
@@ -41,7 +41,7 @@ fn config(rest: &str, write: &str) -> Config {
             table: "{table}".to_owned(),
             location: Some("EU".to_owned()),
             jobs_project: "jobs".to_owned(),
-            max_staleness: Duration::from_secs(900),
+            max_staleness: Staleness::Fixed(Duration::from_secs(900)),
             auth: Auth::None,
             impersonate: None,
             rest: rest.to_owned(),

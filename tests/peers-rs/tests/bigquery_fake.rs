@@ -8,7 +8,7 @@ use bigquery::testing::BigQueryFake;
 use bigquery::{BigQueryChangeType, BigQueryDatasetId, BigQueryTableId};
 use replicator::clock::Clock;
 use replicator::config::{
-    Auth, BigQuerySink, Config, MysqlSource, Secret, Snapshot, SnapshotMode, TablePatterns, Tls, TlsMode,
+    Auth, BigQuerySink, Config, MysqlSource, Secret, Snapshot, SnapshotMode, Staleness, TablePatterns, Tls, TlsMode,
 };
 use replicator::event::{
     BinlogCoord, CellVisitor, Change, CivilDate, CivilDateTime, Column, ColumnName, ColumnType, Epoch, Op,
@@ -169,7 +169,7 @@ fn config(project: &str, write: &str) -> Config {
             table: "{table}".to_owned(),
             location: None,
             jobs_project: project.to_owned(),
-            max_staleness: Duration::ZERO,
+            max_staleness: Staleness::Fixed(Duration::ZERO),
             auth: Auth::None,
             impersonate: None,
             rest: write.to_owned(),
