@@ -21,7 +21,14 @@ pub const SNAPSHOT_BEFORE_DONE: &str = "snapshot-before-done";
 /// The target table is created, not yet noted in the checkpoint.
 pub const TABLE_CREATED: &str = "table-created";
 
-/// Every failpoint, in the order a row meets them.
+/// A change of a target's columns is durably intended, not begun.
+pub const CHANGE_INTENDED: &str = "change-intended";
+/// A target's columns are changed, that it is done not yet noted.
+pub const CHANGE_MADE: &str = "change-made";
+/// Rows that are gone are deleted from a target, that it is done not yet noted.
+pub const SWEPT: &str = "swept";
+
+/// Every failpoint that a first copy and its stream meet, in the order a row meets them.
 pub const ALL: &[&str] = &[
     TABLE_CREATED,
     WATERMARK_TAKEN,

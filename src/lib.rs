@@ -6,7 +6,8 @@
 //! | layer | modules | knows |
 //! | --- | --- | --- |
 //! | vocabulary | [`event`], [`fault`], [`clock`], [`task`], [`failpoint`], [`config`], [`status`] | nothing above |
-//! | ends | [`source`], [`checkpoint`], [`sink`] | the vocabulary; never each other |
+//! | columns | [`schema`] | the vocabulary; what a change of columns means for a target |
+//! | ends | [`source`], [`checkpoint`], [`sink`] | the vocabulary and [`schema`]; never each other |
 //! | local target | [`emulator`] | the vocabulary; what the sink talks to where there is no Google |
 //! | reckoning | [`bill`] | nothing: what a month costs, from plain facts |
 //! | middle | [`pipeline`], [`compare`], [`conformance`] | the ends, and joins them |
@@ -34,6 +35,7 @@ pub mod failpoint;
 pub mod fault;
 pub mod pipeline;
 pub mod proto;
+pub mod schema;
 pub mod sink;
 pub mod source;
 pub mod status;

@@ -56,6 +56,13 @@ pub enum TableProgress {
         #[serde(rename = "copied_rows", skip_serializing_if = "is_zero")]
         rows: u64,
     },
+    /// To be copied again.
+    Reopening {
+        /// Why.
+        cause: String,
+    },
+    /// The source dropped it; its target is kept.
+    Dropped,
     /// Not followed any more.
     Parked {
         /// Why, and the cure.
@@ -188,9 +195,10 @@ impl Status {
     /// A table's snapshot has come so far.
     pub fn snapshot_progress(&self, table: &TableId, rows: u64, chunks: u64) {
         self.update(table, |view| {
-            let estimate = match view.progress {
-                TableProgress::Snapshot { estimate, .. } => estimate,
-                TableProgress::Waiting | TableProgress::Streaming { .. } | TableProgress::Parked { .. } => 0,
+            let estimate = if let TableProgress::Snapshot { estimate, .. } = view.progress {
+                estimate
+            } else {
+                0
             };
             view.progress = TableProgress::Snapshot {
                 estimate,
@@ -204,13 +212,26 @@ impl Status {
     /// A table is copied.
     pub fn streaming(&self, table: &TableId) {
         self.update(table, |view| {
-            let rows = match view.progress {
-                TableProgress::Snapshot { rows, .. } => rows,
-                TableProgress::Waiting | TableProgress::Streaming { .. } | TableProgress::Parked { .. } => 0,
+            let rows = if let TableProgress::Snapshot { rows, .. } = view.progress {
+                rows
+            } else {
+                0
             };
             view.progress = TableProgress::Streaming { rows };
         });
         metrics::gauge!("replicator_table_parked", "table" => table.to_string()).set(0.0);
+    }
+
+    /// A table is to be copied again.
+    pub fn reopening(&self, table: &TableId, cause: &str) {
+        let cause = cause.to_owned();
+        self.update(table, |view| view.progress = TableProgress::Reopening { cause });
+        metrics::counter!("replicator_table_reopened_total", "table" => table.to_string()).increment(1);
+    }
+
+    /// The source dropped a table.
+    pub fn dropped(&self, table: &TableId) {
+        self.update(table, |view| view.progress = TableProgress::Dropped);
     }
 
     /// A table is not followed any more.
@@ -256,9 +277,11 @@ impl Status {
     pub fn loading(&self) -> BTreeMap<TableId, bool> {
         self.with(|inner| {
             let of = |(table, view): (&TableId, &TableView)| match view.progress {
-                TableProgress::Waiting | TableProgress::Snapshot { .. } => Some((table.clone(), true)),
+                TableProgress::Waiting | TableProgress::Snapshot { .. } | TableProgress::Reopening { .. } => {
+                    Some((table.clone(), true))
+                }
                 TableProgress::Streaming { .. } => Some((table.clone(), false)),
-                TableProgress::Parked { .. } => None,
+                TableProgress::Dropped | TableProgress::Parked { .. } => None,
             };
             inner.tables.iter().filter_map(of).collect()
         })

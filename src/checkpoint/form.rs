@@ -76,7 +76,7 @@ impl Document {
         // The version first: a newer form need not fit this version's fields.
         let mut value: Value = serde_json::from_slice(bytes).map_err(failed)?;
         match value.get("version").and_then(Value::as_u64) {
-            Some(found) if found == u64::from(VERSION) => {}
+            Some(found) if (1..=u64::from(VERSION)).contains(&found) => {}
             Some(found) => {
                 return Err(CheckpointError::Version {
                     place: of.place.to_owned(),
@@ -102,7 +102,10 @@ impl Document {
         let checkpoint = if only_lease {
             None
         } else {
-            Some(serde_json::from_value(value).map_err(failed)?)
+            let mut checkpoint: Checkpoint = serde_json::from_value(value).map_err(failed)?;
+            // Older forms lack what has a default; what is written next is of this one.
+            checkpoint.version = VERSION;
+            Some(checkpoint)
         };
         Ok(Document { checkpoint, lease })
     }

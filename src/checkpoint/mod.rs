@@ -8,19 +8,21 @@ use serde::{Deserialize, Serialize};
 use crate::event::{Bound, Chunk, Epoch, GtidSet, LogPosition, TableId, TableLayout, TxnStart};
 
 mod bucket;
+mod columns;
 mod error;
 mod file;
 mod form;
 mod store;
 
 pub use bucket::{ABANDONED, Bucket, BucketStore, Standby};
+pub use columns::{Applying, Columns, Version};
 pub use error::CheckpointError;
 pub use file::FileStore;
 pub use form::Lease;
 pub use store::{Opening, Store};
 
-/// The form that this version writes and the only one it reads.
-pub const VERSION: u32 = 1;
+/// The form that this version writes; it reads those before too.
+pub const VERSION: u32 = 2;
 
 /// A pipeline's durable state.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -47,6 +49,15 @@ pub struct TableState {
     pub floor: TxnStart,
     /// How far the table has come.
     pub phase: Phase,
+    /// Where its columns are written to, now and at earlier places of the log.
+    #[serde(default, skip_serializing_if = "Columns::is_plain")]
+    pub columns: Columns,
+    /// A change of columns that was begun at the target.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub applying: Option<Box<Applying>>,
+    /// Rows of the target that are older than this place and were not confirmed since are to be deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sweep: Option<TxnStart>,
 }
 
 /// How far a table has come.
@@ -59,6 +70,20 @@ pub enum Phase {
     Snapshot(SnapshotState),
     /// Copied; the stream alone keeps it equal.
     Streaming,
+    /// Followed, and to be copied again beside the stream.
+    Refill {
+        /// Why.
+        cause: String,
+    },
+    /// To be copied again from where the log is then; not followed until it is.
+    Reopening {
+        /// Why.
+        cause: String,
+        /// Whether rows of the target may be gone from the source.
+        sweep: bool,
+    },
+    /// The source dropped it; its target is kept.
+    Dropped,
     /// Not followed any more; a person has to decide.
     Parked {
         /// Why, and the cure.

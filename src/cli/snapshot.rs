@@ -116,7 +116,7 @@ impl Bar {
             return;
         }
         match progress {
-            TableProgress::Waiting => self.bar.set_message("waiting"),
+            TableProgress::Waiting | TableProgress::Reopening { .. } => self.bar.set_message("waiting"),
             TableProgress::Snapshot { estimate, rows, .. } => {
                 let (began, before) = *self.began.get_or_insert((now, *rows));
                 // An estimate may be too low; the bar must not claim the end before it.
@@ -142,6 +142,7 @@ impl Bar {
                 }
                 self.bar.finish_with_message(message);
             }
+            TableProgress::Dropped => self.bar.set_message("dropped"),
             TableProgress::Parked { .. } => {
                 self.bar.set_style(style(WAITING));
                 self.bar.abandon_with_message("parked: see the log");

@@ -220,6 +220,7 @@ impl Ready {
         } = self;
         health.serve().await?;
         let plan = Plan {
+            policies: config.schema_changes.clone(),
             pipeline: config.pipeline.clone(),
             copy: until_copied || config.source.snapshot.mode == SnapshotMode::Initial,
             parallelism: config.source.snapshot.parallelism,

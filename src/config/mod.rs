@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::event::TableId;
 
 mod auth;
+mod changes;
 mod duration;
 mod error;
 mod load;
@@ -22,10 +23,11 @@ mod url;
 mod validate;
 mod values;
 
+pub use changes::{AddedDefault, Adding, Incompatible, Renaming, SchemaChanges};
 pub use error::{ConfigError, ConfigErrors};
 pub use load::{load, parse, process_env, schema};
 pub use secret::Secret;
-pub use tables::{PatternError, TablePatterns};
+pub use tables::{PatternError, TablePatterns, name_matches, shadow_of};
 pub use values::{ValuePolicy, Values};
 
 /// Everything that `replicator run` needs to know.
@@ -39,6 +41,8 @@ pub struct Config {
     pub sink: BigQuerySink,
     /// What becomes of values that the target cannot hold.
     pub values: Values,
+    /// What is done where the source's tables change.
+    pub schema_changes: SchemaChanges,
     /// Where the checkpoint is kept.
     pub checkpoint: CheckpointPlace,
     /// Where health and metrics are served.

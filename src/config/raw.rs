@@ -30,7 +30,7 @@ pub(super) struct RawConfig {
     pub(super) values: Option<RawValues>,
     /// Overrides by table pattern, first match wins. Not in this version.
     pub(super) tables: Option<BTreeMap<String, RawTable>>,
-    /// What follows a change of a table's columns. In this version every such change parks its table.
+    /// What follows a change of a table's columns, a new table, a TRUNCATE.
     pub(super) schema_changes: Option<RawSchemaChanges>,
     /// Where durable state is: `file://` and an absolute directory.
     #[schemars(required)]
@@ -278,22 +278,35 @@ pub(super) enum RawMode {
     Append,
 }
 
-/// What follows a change of a table. In this version every change parks its table and leaves the target
-/// as it is, so only `key_change: park` and `drop_table: keep` can be asked for.
+/// What follows a change of a table.
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "SchemaChanges")]
 pub(super) struct RawSchemaChanges {
+    /// A new column is added to the target (`add`, unless set), told and not written (`hold`), or not written (`ignore`).
     pub(super) add_column: Option<String>,
+    /// A new table is copied (`add`, unless set), told and not copied (`hold`), or not copied (`ignore`).
     pub(super) new_table: Option<String>,
-    pub(super) hold_names: Option<Vec<String>>,
+    /// New columns of these names are held, whatever `add_column` says: patterns with `*` and `?`.
+    #[schemars(with = "Option<Vec<String>>")]
+    pub(super) hold_names: Option<Vec<Option<String>>>,
+    /// A dropped column is kept in the target: `keep`.
     pub(super) drop_column: Option<String>,
+    /// A renamed column is renamed in the target (`rename`, unless set) or keeps its name there (`keep`).
     pub(super) rename_column: Option<String>,
+    /// A type that the target's column cannot hold takes a new column (`new_column`, unless set) or parks the table
+    /// (`park`).
     pub(super) incompatible_type: Option<String>,
+    /// After TRUNCATE the target's rows are deleted: `sweep`.
     pub(super) truncate: Option<String>,
+    /// A table whose key changes is parked: `park`.
     pub(super) key_change: Option<String>,
+    /// A dropped table is kept in the target: `keep`.
     pub(super) drop_table: Option<String>,
+    /// Where rows that exist get values without row events, the table is copied again beside the stream
+    /// (`resnapshot`, unless set), or they keep what the target has (`leave`).
     pub(super) added_default: Option<String>,
+    /// The size up to which a table is copied again by itself, such as `500MB` or `1TB`; `20GB` unless set.
     pub(super) resnapshot_limit: Option<String>,
 }
 

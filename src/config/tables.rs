@@ -60,8 +60,15 @@ impl TablePatterns {
         Pattern::read(pattern).map(|_| ())
     }
 
-    /// Whether a table is captured. System schemas never are.
+    /// Whether a table is captured. System schemas never are, nor is what an online schema change tool makes beside
+    /// a captured table, unless a pattern without wildcards names it.
     pub fn matches(&self, table: &TableId) -> bool {
+        let shadow =
+            shadow_of(table.name()).is_some_and(|base| self.includes(&TableId::new(table.schema(), base)));
+        self.includes(table) && (!shadow || self.literal().any(|one| one == *table))
+    }
+
+    fn includes(&self, table: &TableId) -> bool {
         let hit =
             |pattern: &Pattern| glob(&pattern.schema, table.schema()) && glob(&pattern.table, table.name());
         !SYSTEM_SCHEMAS
@@ -100,6 +107,33 @@ impl Pattern {
             table: table.to_owned(),
         })
     }
+}
+
+/// What stands after the name of the altered table in those of gh-ost's ghost, changelog and old tables and of
+/// pt-online-schema-change's new and old ones; an underscore stands before it.
+const SHADOWS: [&str; 5] = ["_gho", "_ghc", "_del", "_new", "_old"];
+
+/// The name of the table that an online schema change tool makes a table of this name beside, if it has such a
+/// form: `_orders_gho` belongs to `orders`. Rows of it are copies, and the swap at the end is an ALTER of the
+/// other. pt-online-schema-change adds underscores in front until a name is free.
+///
+/// ```
+/// use replicator::config::shadow_of;
+///
+/// assert_eq!(shadow_of("_orders_gho"), Some("orders"));
+/// assert_eq!(shadow_of("__orders_new"), Some("orders"));
+/// assert_eq!(shadow_of("orders_old"), None);
+/// ```
+pub fn shadow_of(name: &str) -> Option<&str> {
+    let inner = name.strip_prefix('_')?;
+    let base = SHADOWS.iter().find_map(|end| inner.strip_suffix(end))?;
+    let base = base.trim_start_matches('_');
+    (!base.is_empty()).then_some(base)
+}
+
+/// Whether a name is one that a pattern with `*` and `?` means, without regard to case.
+pub fn name_matches(pattern: &str, name: &str) -> bool {
+    glob(&pattern.to_lowercase(), &name.to_lowercase())
 }
 
 /// Matches `*` and `?` without backtracking over more than the last star.

@@ -43,7 +43,8 @@ fn good() -> Value {
         }},
         "values": { "zero_dates": "dead_letter", "out_of_range": null, "invalid_text": "string" },
         "tables": { "shop.orders": { "mode": "upsert" } },
-        "schema_changes": { "key_change": "park", "drop_table": "keep", "hold_names": [] },
+        "schema_changes": { "key_change": "park", "drop_table": "keep", "hold_names": ["*phone*"],
+            "add_column": "hold", "truncate": "sweep", "resnapshot_limit": "1GB" },
         "checkpoint": "file:///var/lib/replicator",
         "http": "127.0.0.1:8080",
         "notify": []
@@ -342,7 +343,7 @@ fn errors_read_well() {
         ("/sink/bigquery/apply_budget_per_month", json!("50 EUR")),
         ("/sink/bigquery/location", json!("${MYSQL_PASSWORD}")),
         ("/tables/shop.orders/hash", json!(["email"])),
-        ("/schema_changes/add_column", json!("add")),
+        ("/schema_changes/add_column", json!("drop")),
         ("/schema_changes/key_change", json!("new_version")),
         ("/http", json!("8080")),
         ("/notify", json!([{ "webhook": "${SLACK_URL:-x}" }])),
@@ -391,17 +392,17 @@ const MISTAKES: &str = r#"
 /tables/shop.orders/exclude | ["a"] | tables."shop.orders".exclude
 /tables/shop.orders/hash | ["a"] | tables."shop.orders".hash
 /tables/shop.orders/types | {} | tables."shop.orders".types
-/schema_changes/add_column | "hold" | schema_changes.add_column
-/schema_changes/new_table | "add" | schema_changes.new_table
-/schema_changes/hold_names | ["x"] | schema_changes.hold_names
+/schema_changes/add_column | "drop" | schema_changes.add_column
+/schema_changes/new_table | "x" | schema_changes.new_table
+/schema_changes/hold_names | [1] | schema_changes.hold_names[0]
 /schema_changes/drop_column | "archive" | schema_changes.drop_column
-/schema_changes/rename_column | "rename" | schema_changes.rename_column
+/schema_changes/rename_column | "x" | schema_changes.rename_column
 /schema_changes/incompatible_type | "x" | schema_changes.incompatible_type
-/schema_changes/truncate | "sweep" | schema_changes.truncate
+/schema_changes/truncate | "keep" | schema_changes.truncate
 /schema_changes/key_change | "${MYSQL_PASSWORD}" | schema_changes.key_change
 /schema_changes/drop_table | "drop" | schema_changes.drop_table
 /schema_changes/added_default | "x" | schema_changes.added_default
-/schema_changes/resnapshot_limit | "1GB" | schema_changes.resnapshot_limit
+/schema_changes/resnapshot_limit | "1" | schema_changes.resnapshot_limit
 /checkpoint | "${MYSQL_PASSWORD}" | checkpoint
 /http | "${NOT_SET}" | http
 /notify | [{ "format": "slack" }] | notify

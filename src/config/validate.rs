@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use super::changes;
 use super::error::Mistakes;
 use super::raw::{
-    MysqlAuth, RawConfig, RawMode, RawMysql, RawSchemaChanges, RawSnapshot, RawSnapshotMode, RawSource,
-    RawTable, RawTls, RawTlsMode,
+    MysqlAuth, RawConfig, RawMode, RawMysql, RawSnapshot, RawSnapshotMode, RawSource, RawTable, RawTls,
+    RawTlsMode,
 };
 use super::template::Template;
 use super::{
@@ -71,7 +72,7 @@ pub(super) fn validate(raw: RawConfig, rules: &mut Rules<'_>) -> Option<Config> 
     for (pattern, table) in raw.tables.unwrap_or_default() {
         overrides(&format!("tables.{pattern:?}"), &table, rules.mistakes);
     }
-    schema_changes(&raw.schema_changes.unwrap_or_default(), rules);
+    let schema_changes = changes::read(raw.schema_changes.unwrap_or_default(), rules);
     let checkpoint = checkpoint(raw.checkpoint, rules);
     let http = http(raw.http, rules);
     if raw.notify.is_some_and(|notices| !notices.is_empty()) {
@@ -86,6 +87,7 @@ pub(super) fn validate(raw: RawConfig, rules: &mut Rules<'_>) -> Option<Config> 
         source: source?,
         sink: sink?,
         values: raw.values.unwrap_or_default().over(Values::default()),
+        schema_changes,
         checkpoint: checkpoint?,
         http: http?,
     })
@@ -292,39 +294,6 @@ fn overrides(key: &str, table: &RawTable, mistakes: &mut Mistakes) {
         matches!(table.mode, Some(RawMode::History | RawMode::Append)),
         "write upsert, or remove it",
     );
-}
-
-fn schema_changes(raw: &RawSchemaChanges, rules: &mut Rules<'_>) {
-    let parks = "remove it: in this version a table is parked when its columns change";
-    let mut judge = |name: &str, value: Option<&String>, done: Option<&str>| {
-        let key = format!("schema_changes.{name}");
-        let Some(value) = value else { return };
-        match done {
-            Some(only) if only == value => {}
-            Some(only) => {
-                let shown = rules.quote(&key, value);
-                rules
-                    .mistakes
-                    .not_built(&key, &shown, &format!("write {only}, or remove it"));
-            }
-            None => rules.mistakes.not_built(&key, name, parks),
-        }
-    };
-    judge("add_column", raw.add_column.as_ref(), None);
-    judge("new_table", raw.new_table.as_ref(), None);
-    judge("drop_column", raw.drop_column.as_ref(), None);
-    judge("rename_column", raw.rename_column.as_ref(), None);
-    judge("incompatible_type", raw.incompatible_type.as_ref(), None);
-    judge("truncate", raw.truncate.as_ref(), None);
-    judge("key_change", raw.key_change.as_ref(), Some("park"));
-    judge("drop_table", raw.drop_table.as_ref(), Some("keep"));
-    judge("added_default", raw.added_default.as_ref(), None);
-    judge("resnapshot_limit", raw.resnapshot_limit.as_ref(), None);
-    if raw.hold_names.as_ref().is_some_and(|names| !names.is_empty()) {
-        rules
-            .mistakes
-            .not_built("schema_changes.hold_names", "hold_names", parks);
-    }
 }
 
 fn checkpoint(raw: Option<String>, rules: &mut Rules<'_>) -> Option<CheckpointPlace> {

@@ -43,10 +43,10 @@ impl Sequence {
         self.sections.get(..self.used).unwrap_or_default()
     }
 
-    /// Whether the last of four sections is zero: by this project's convention the number of a row that a
-    /// snapshot read, and may read again with a later content.
+    /// Whether the last of four sections is zero or one: by this project's convention the number of a row that a
+    /// snapshot read, and may read again with a later content, or of the delete of one that it did not find.
     pub(crate) fn is_of_snapshot(&self) -> bool {
-        self.used == Sequence::SECTIONS && self.sections().last() == Some(&0)
+        self.used == Sequence::SECTIONS && self.sections().last().is_some_and(|last| *last <= 1)
     }
 
     /// A form whose byte order is the numbers' order.

@@ -57,7 +57,8 @@ pub struct RowChanges {
     pub committed_micros: i64,
     /// Changes in log order.
     pub changes: Vec<Change>,
-    /// Rows of a snapshot: all `Insert`, all numbered by [`OrderKey::snapshot`] of `txn`.
+    /// Rows of a snapshot, numbered by [`OrderKey::snapshot`] of `txn`, and deletes of those that it did not
+    /// find, numbered by [`OrderKey::sweep`].
     pub snapshot: bool,
 }
 
@@ -78,7 +79,11 @@ impl RowChanges {
 
     /// The number of a change's delete.
     pub fn delete_order(&self, change: &Change) -> OrderKey {
-        OrderKey::delete(self.txn, change.ordinal)
+        if self.snapshot {
+            OrderKey::sweep(self.txn)
+        } else {
+            OrderKey::delete(self.txn, change.ordinal)
+        }
     }
 }
 
@@ -153,15 +158,57 @@ pub struct Break {
     pub at: TxnStart,
 }
 
+/// What a statement did to a captured table, beside what row events tell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ddl {
+    /// Which table.
+    pub table: TableId,
+    /// What happened to it.
+    pub what: DdlWhat,
+    /// The transaction that the statement is.
+    pub at: TxnStart,
+    /// The statement as the log holds it, cut to a bounded length; for people.
+    pub statement: Arc<str>,
+}
+
+/// What happened to a table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DdlWhat {
+    /// Its columns may be other ones.
+    Altered {
+        /// The columns as they are now, which may be later than the statement.
+        layout: Arc<TableLayout>,
+        /// What the statement said of them.
+        said: AlterSaid,
+    },
+    /// A table of this name is there that was not before, or in the place of another one.
+    Created,
+    /// It is gone.
+    Dropped,
+    /// All of its rows are gone.
+    Truncated,
+    /// Some of its rows are others, without row events.
+    RowsChanged,
+}
+
+/// What an ALTER said of columns, as far as it could be read. Columns themselves are never taken from it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AlterSaid {
+    /// Columns that got another name: old, new.
+    pub renamed: Vec<(String, String)>,
+    /// Columns that were added with nothing but NULL in the rows that existed.
+    pub added_empty: Vec<String>,
+}
+
 /// One thing that a source says.
 #[derive(Debug, Clone)]
 pub enum Item {
     /// Row changes of a captured table.
     Rows(RowChanges),
-    /// A table that must be parked.
+    /// A table that cannot be followed past this place.
     Break(Break),
-    /// A statement altered a table: its columns as they are now, and the transaction at which it did.
-    Layout(Arc<TableLayout>, TxnStart),
+    /// A statement that did something to a captured table.
+    Ddl(Ddl),
     /// A transaction's end, a heartbeat or a rotation.
     Commit(CommitPoint),
 }

@@ -15,7 +15,7 @@ pub mod table;
 pub mod value;
 pub mod xa;
 
-pub use change::{Break, BreakCause, Change, CommitPoint, Item, Op, RowChanges};
+pub use change::{AlterSaid, Break, BreakCause, Change, CommitPoint, Ddl, DdlWhat, Item, Op, RowChanges};
 pub use chunk::{Bound, Chunk};
 pub use gtid::{Gtid, GtidSet, GtidSource};
 pub use order::{OrderKey, Ordinal};

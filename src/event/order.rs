@@ -40,7 +40,13 @@ impl OrderKey {
     /// A row read by a snapshot whose low watermark is `low`: above every transaction that began
     /// before it, below every row of those that begin at or after it.
     pub fn snapshot(low: TxnStart) -> OrderKey {
-        OrderKey::with_last(low, 0)
+        OrderKey::upsert(low, Ordinal(0))
+    }
+
+    /// The delete of a row that a snapshot with the low watermark `low` did not find, or that a statement at
+    /// `low` removed without row events: just below the rows that the snapshot did find.
+    pub fn sweep(low: TxnStart) -> OrderKey {
+        OrderKey::delete(low, Ordinal(0))
     }
 
     fn with_last(txn: TxnStart, last: u64) -> OrderKey {
@@ -99,6 +105,7 @@ mod tests {
             let low = start(epoch, file, offset);
             let snapshot = OrderKey::snapshot(low);
             prop_assert!(OrderKey::delete(low, Ordinal(ordinal)) > snapshot);
+            prop_assert!(OrderKey::sweep(low) < snapshot);
             prop_assert!(OrderKey::upsert(start(epoch, file, offset.saturating_sub(gap)), Ordinal(ordinal)) < snapshot
                 || offset < gap);
         }

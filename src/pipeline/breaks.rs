@@ -2,6 +2,7 @@
 
 use crate::event::{Break, BreakCause};
 use crate::fault::{Classify, chain};
+use crate::schema::Unfit;
 
 /// The one way back for a parked table as long as layouts are not followed.
 const RESYNC: &str = "to follow it again, stop the replicator, drop the target table, remove the table from the checkpoint's list and start: it is copied anew";
@@ -27,6 +28,11 @@ pub fn describe(one: &Break) -> String {
         BreakCause::NoKey => "it has no primary key".to_owned(),
     };
     format!("{what}; {RESYNC}")
+}
+
+/// Describes a change of columns that no target can follow.
+pub fn unfit(unfit: &Unfit) -> String {
+    format!("{unfit}; {RESYNC}")
 }
 
 /// Describes a failure that concerns one table.

@@ -1,7 +1,6 @@
 //! Follows the log: takes items, judges them, gathers flushes and hands them to the target. Opens the
 //! log again where it broke off, and opens tables at commit boundaries.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,14 +10,16 @@ use tokio_util::sync::CancellationToken;
 
 use super::batcher::Batcher;
 use super::error::PipelineError;
-use super::keeper::{Delivery, Message, Shared};
+use super::hold::Held;
+use super::mark::Mark;
+use super::message::{Delivery, Message, Shared};
 use super::queue;
-use super::routes::Verdict;
+use super::releases::Release;
 use crate::checkpoint::{Phase, SnapshotState, TableState};
-use crate::event::{Break, BreakCause, CommitPoint, Item, LogPosition, RowChanges, TableId, TableLayout};
+use crate::event::{CommitPoint, Item, LogPosition, TableId};
 use crate::fault::{Fault, chain};
 use crate::sink::Sink;
-use crate::source::{ItemStream, Opened, Source, SourceError, image_bytes};
+use crate::source::{ItemStream, Opened, Source, SourceError};
 use crate::task::{self, Task};
 
 /// Image bytes after which a flush goes out at once.
@@ -27,12 +28,13 @@ const FLUSH_BYTES: usize = 4 << 20;
 const LINGER: Duration = Duration::from_millis(200);
 /// Flushes under way at the same time, at most.
 const FLUSHES: usize = 16;
-/// Tables that are told to be new, at most: they are remembered so that each is told once.
-const UNKNOWN: usize = 1000;
 /// Bytes of log that wait between the reader and the flushes.
 const QUEUE_BYTES: usize = 16 << 20;
 
-/// How a table is opened.
+/// Makes the states of tables from the place at which they are opened.
+pub type AtBoundary = Box<dyn FnOnce(&LogPosition) -> Vec<TableState> + Send>;
+
+/// How tables are opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Opening {
     /// Copied; the position proves what a later SELECT sees (GTIDs).
@@ -43,26 +45,56 @@ pub enum Opening {
     Followed,
 }
 
-/// A request to follow tables from the next commit boundary on.
-#[derive(Debug)]
-pub struct OpenRequest {
-    /// The tables, as their targets were made.
-    pub layouts: Vec<TableLayout>,
-    /// How.
-    pub opening: Opening,
-    /// The states that were made durable, and the position of the boundary.
-    pub reply: oneshot::Sender<(Vec<TableState>, LogPosition)>,
+impl Opening {
+    /// The phase of a table that is opened here.
+    pub fn phase(self, at: &LogPosition) -> Phase {
+        match self {
+            Opening::Copied => Phase::Snapshot(SnapshotState::new(at.next, at.gtids.clone())),
+            Opening::CopiedLocked => Phase::Opening,
+            Opening::Followed => Phase::Streaming,
+        }
+    }
+}
+
+/// Tables that were opened, as they were made durable, and the boundary.
+pub type Boundary = (Vec<TableState>, LogPosition);
+
+/// A request for the next commit boundary.
+pub enum OpenRequest {
+    /// To follow tables from there on.
+    Open {
+        /// The tables' states, given the boundary.
+        states: AtBoundary,
+        /// Answered once they are durable.
+        reply: oneshot::Sender<Boundary>,
+    },
+    /// To copy a table again beside its stream.
+    Refill {
+        /// Which.
+        table: TableId,
+        /// How.
+        opening: Opening,
+        /// Answered once it is durable; without a state if the table is held or does not flow.
+        reply: oneshot::Sender<Boundary>,
+    },
+}
+
+impl std::fmt::Debug for OpenRequest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("OpenRequest")
+    }
 }
 
 type Received = Result<Item, SourceError>;
 
 /// The task's state.
 pub struct Follow {
-    source: Arc<dyn Source>,
-    sink: Arc<dyn Sink>,
-    shared: Shared,
+    pub(super) source: Arc<dyn Source>,
+    pub(super) sink: Arc<dyn Sink>,
+    pub(super) shared: Shared,
     keeper: mpsc::Sender<Message>,
     opens: mpsc::Receiver<OpenRequest>,
+    releases: mpsc::Receiver<Release>,
     stop: CancellationToken,
     /// Everything before is in a flush that was handed over.
     flushed: LogPosition,
@@ -70,9 +102,12 @@ pub struct Follow {
     taken: LogPosition,
     /// Whether `taken` is where the log is now, and not amid a transaction.
     boundary: bool,
-    batcher: Batcher,
-    breaks: Vec<Break>,
-    unknown: HashSet<TableId>,
+    pub(super) batcher: Batcher,
+    /// What was decided of tables and is not handed over.
+    pub(super) marks: Vec<Mark>,
+    pub(super) held: Held,
+    /// Tables of which too much waits.
+    pub(super) overfull: Vec<TableId>,
 }
 
 impl std::fmt::Debug for Follow {
@@ -88,7 +123,17 @@ enum Woken {
     Stop,
     Item(Option<Received>),
     Open(OpenRequest),
+    Release(Release),
     Flush,
+}
+
+/// What a follower hears from others.
+#[derive(Debug)]
+pub struct Requests {
+    /// Tables to open.
+    pub opens: mpsc::Receiver<OpenRequest>,
+    /// Tables that need not wait any more.
+    pub releases: mpsc::Receiver<Release>,
 }
 
 impl Follow {
@@ -97,7 +142,7 @@ impl Follow {
         (source, sink): (Arc<dyn Source>, Arc<dyn Sink>),
         shared: Shared,
         keeper: mpsc::Sender<Message>,
-        opens: mpsc::Receiver<OpenRequest>,
+        requests: Requests,
         stop: CancellationToken,
         position: LogPosition,
     ) -> Follow {
@@ -106,14 +151,16 @@ impl Follow {
             sink,
             shared,
             keeper,
-            opens,
+            opens: requests.opens,
+            releases: requests.releases,
             stop,
             flushed: position.clone(),
             taken: position,
             boundary: true,
             batcher: Batcher::default(),
-            breaks: Vec::new(),
-            unknown: HashSet::new(),
+            marks: Vec::new(),
+            held: Held::default(),
+            overfull: Vec::new(),
         }
     }
 
@@ -137,6 +184,7 @@ impl Follow {
             }
             // What was gathered is read again, from the last position that was handed over.
             self.batcher = Batcher::default();
+            self.held.forget_gathered();
             self.taken = self.flushed.clone();
             let delay = delays
                 .next()
@@ -165,12 +213,13 @@ impl Follow {
                 Woken::Item(None) => return Err(ended(reader).await),
                 Woken::Item(Some(Err(error))) => return Ok(Some(error)),
                 Woken::Item(Some(Ok(item))) => {
-                    self.item(item);
+                    self.item(item).await?;
                     if linger.is_none() {
                         linger = Some(self.shared.clock.sleep(LINGER));
                     }
                 }
                 Woken::Open(request) => self.open_tables(request).await?,
+                Woken::Release(release) => self.release(release).await?,
                 Woken::Flush => {
                     linger = None;
                     if !self.flush().await? {
@@ -197,6 +246,7 @@ impl Follow {
         tokio::select! {
             biased;
             () = self.stop.cancelled() => Woken::Stop,
+            Some(release) = self.releases.recv() => Woken::Release(release),
             Some(request) = self.opens.recv(), if self.boundary => Woken::Open(request),
             () = async {}, if full => Woken::Flush,
             item = receiver.recv() => Woken::Item(item),
@@ -205,30 +255,19 @@ impl Follow {
         }
     }
 
-    fn item(&mut self, item: Item) {
+    async fn item(&mut self, item: Item) -> Result<(), PipelineError> {
         self.shared.status.reader.beat(&self.shared.clock);
         match item {
-            Item::Rows(changes) => {
-                self.boundary = false;
-                self.rows(changes);
+            Item::Commit(point) => {
+                self.commit(point);
+                return Ok(());
             }
-            Item::Break(one) => {
-                self.boundary = false;
-                self.park(one);
-            }
-            Item::Layout(layout, at) => {
-                self.boundary = false;
-                if let Some(text) = self.shared.routes.differs(&layout, at) {
-                    let cause = BreakCause::LayoutChanged(text);
-                    self.park(Break {
-                        table: layout.table.clone(),
-                        cause,
-                        at,
-                    });
-                }
-            }
-            Item::Commit(point) => self.commit(point),
+            Item::Rows(changes) => self.rows(changes),
+            Item::Break(one) => self.broken(one),
+            Item::Ddl(ddl) => self.statement(ddl),
         }
+        self.boundary = false;
+        self.shed().await
     }
 
     fn commit(&mut self, point: CommitPoint) {
@@ -240,39 +279,9 @@ impl Follow {
         self.batcher.commit(point);
     }
 
-    fn rows(&mut self, changes: RowChanges) {
-        match self.shared.routes.judge(&changes) {
-            Verdict::Send => {
-                let bytes = image_bytes(&changes);
-                self.batcher.rows(changes, bytes);
-            }
-            Verdict::Skip => self.shared.status.skipped(changes.table(), changes.changes.len()),
-            Verdict::Unknown => {
-                if self.unknown.len() < UNKNOWN && self.unknown.insert(changes.table().clone()) {
-                    tracing::warn!(table = %changes.table(), "new table is not copied before a restart");
-                }
-            }
-            Verdict::LayoutChanged(text) => {
-                let cause = BreakCause::LayoutChanged(text);
-                self.park(Break {
-                    table: changes.table().clone(),
-                    cause,
-                    at: changes.txn,
-                });
-            }
-        }
-    }
-
-    /// Ends a table's flow at once; the keeper makes it durable before the position passes.
-    fn park(&mut self, one: Break) {
-        if self.shared.routes.break_at(&one.table, one.at) {
-            self.breaks.push(one);
-        }
-    }
-
     /// Hands over what was gathered. Returns whether to go on.
     async fn flush(&mut self) -> Result<bool, PipelineError> {
-        if self.batcher.is_empty() && self.breaks.is_empty() {
+        if self.batcher.is_empty() && self.marks.is_empty() && !self.held.has_gathered() {
             return Ok(true);
         }
         let stop = self.stop.clone();
@@ -295,11 +304,11 @@ impl Follow {
             if self.shared.routes.is_parked(&table) {
                 continue;
             }
-            let pending = match self.sink.write(batch).await {
-                Ok(pending) => pending,
-                Err(error) => Box::pin(async { Err(error) }),
-            };
-            deliveries.push(Delivery { table, at, pending });
+            deliveries.push(Delivery {
+                pending: self.write(batch).await,
+                table,
+                at,
+            });
         }
         for point in &flush.points {
             self.flushed.pass(point);
@@ -308,45 +317,61 @@ impl Follow {
         let unit = Message::Unit {
             points: flush.points,
             deliveries,
-            breaks: std::mem::take(&mut self.breaks),
+            waiting: self.waiting(),
+            marks: std::mem::take(&mut self.marks),
         };
         self.shared.in_flight.begin();
         self.tell(unit).await
     }
 
-    async fn tell(&self, message: Message) -> Result<(), PipelineError> {
+    pub(super) async fn tell(&mut self, message: Message) -> Result<(), PipelineError> {
         self.keeper
             .send(message)
             .await
             .map_err(|_| PipelineError::Gone("keeper"))
     }
 
-    /// Follows tables from this boundary on: durable first, then the first row.
+    /// Opens tables at this boundary: durable first, then the first row.
     async fn open_tables(&mut self, request: OpenRequest) -> Result<(), PipelineError> {
-        let floor = self.taken.next;
-        let phase = || match request.opening {
-            Opening::Copied => Phase::Snapshot(SnapshotState::new(floor, self.taken.gtids.clone())),
-            Opening::CopiedLocked => Phase::Opening,
-            Opening::Followed => Phase::Streaming,
+        let (states, answer) = match request {
+            OpenRequest::Refill {
+                table,
+                opening,
+                reply,
+            } => return self.refill(table, opening, reply).await,
+            OpenRequest::Open { states, reply } => (states(&self.taken), reply),
         };
-        let states: Vec<TableState> = request
-            .layouts
-            .iter()
-            .map(|layout| TableState {
-                layout: layout.clone(),
-                floor,
-                phase: phase(),
-            })
-            .collect();
-        let (reply, durable) = oneshot::channel();
-        self.tell(Message::Open(states.clone(), reply)).await?;
-        durable.await.map_err(|_| PipelineError::Gone("keeper"))?;
-        for layout in request.layouts {
-            tracing::info!(table = %layout.table, floor = %floor, "table opened");
-            self.shared.routes.open(Arc::new(layout), floor);
+        let opened = states.clone();
+        self.durably(|reply| Message::Open(opened, reply)).await?;
+        for state in &states {
+            tracing::info!(table = %state.layout.table, floor = %state.floor, "table opened");
+            self.project(state);
+            self.shared.routes.open(state);
         }
         // The asker may be stopping; the tables are open all the same.
-        let _gone = request.reply.send((states, self.taken.clone()));
+        let _gone = answer.send((states, self.taken.clone()));
+        Ok(())
+    }
+
+    /// Lets a table be copied again beside its stream, from this boundary on.
+    async fn refill(
+        &mut self,
+        table: TableId,
+        opening: Opening,
+        answer: oneshot::Sender<Boundary>,
+    ) -> Result<(), PipelineError> {
+        let mut states = Vec::new();
+        if self.shared.routes.is_flowing(&table) && !self.shared.routes.is_held(&table) {
+            let (reply, refilled) = oneshot::channel();
+            let phase = opening.phase(&self.taken);
+            self.tell(Message::Refill(table.clone(), phase, reply)).await?;
+            let state = refilled.await.map_err(|_| PipelineError::Gone("keeper"))?;
+            if state.is_some() {
+                self.shared.routes.again(&table);
+            }
+            states.extend(state);
+        }
+        let _gone = answer.send((states, self.taken.clone()));
         Ok(())
     }
 
@@ -368,9 +393,8 @@ impl Follow {
             match opened {
                 Ok(Opened { position, items }) => {
                     if position.next.epoch != last {
-                        let (reply, durable) = oneshot::channel();
-                        self.tell(Message::Epoch(position.next.epoch, reply)).await?;
-                        durable.await.map_err(|_| PipelineError::Gone("keeper"))?;
+                        let epoch = position.next.epoch;
+                        self.durably(|reply| Message::Epoch(epoch, reply)).await?;
                     }
                     self.flushed = position.clone();
                     self.taken = position;
@@ -416,7 +440,7 @@ async fn read(mut items: Box<dyn ItemStream>, queue: queue::Sender<Received>) {
         let failed = item.is_err();
         let bytes = match &item {
             Ok(Item::Rows(changes)) => changes.images.bytes(),
-            Ok(Item::Break(_) | Item::Layout(..) | Item::Commit(_)) | Err(_) => 0,
+            Ok(Item::Break(_) | Item::Ddl(_) | Item::Commit(_)) | Err(_) => 0,
         };
         if !queue.send(item, bytes).await || failed {
             return;

@@ -2,122 +2,32 @@
 //! is written as one document, so that no two facts of it can disagree.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::error::PipelineError;
 use super::frontier::{Frontier, UnitId};
+use super::hold::{Part, Released};
+use super::mark::Mark;
+use super::message::{Delivery, InFlight, Message, Shared, Wait};
 use super::routes::Routes;
+use super::work::Work;
 use crate::checkpoint::{Checkpoint, Phase, SnapshotState, Store, TableState};
 use crate::clock::Clock;
-use crate::event::{Break, Chunk, CommitPoint, Epoch, GtidSet, TableId, TxnStart};
+use crate::event::{CommitPoint, GtidSet, TableId, TxnStart};
 use crate::failpoint;
 use crate::fault::Fault;
-use crate::sink::{BoxFuture, Durable, Pending, SinkError};
+use crate::sink::BoxFuture;
 use crate::status::Status;
 
 /// How long a stop waits for deliveries under way: acknowledged work is kept, the rest is sent again.
 const DRAIN: Duration = Duration::from_secs(4);
 
-/// One table's part of a flush.
-pub struct Delivery {
-    /// The table.
-    pub table: TableId,
-    /// The first transaction in it.
-    pub at: TxnStart,
-    /// Its end.
-    pub pending: Pending,
-}
-
-impl std::fmt::Debug for Delivery {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Delivery")
-            .field("table", &self.table)
-            .finish_non_exhaustive()
-    }
-}
-
-/// What is told to the keeper.
-pub enum Message {
-    /// Tables are followed from here on; answered once that is durable.
-    Open(Vec<TableState>, oneshot::Sender<()>),
-    /// A flush is under way. Sent in the order of the log.
-    Unit {
-        /// Commit points among and after its rows.
-        points: Vec<CommitPoint>,
-        /// Its parts.
-        deliveries: Vec<Delivery>,
-        /// Tables that end in it.
-        breaks: Vec<Break>,
-    },
-    /// Rows will carry this epoch; answered once it is durable.
-    Epoch(Epoch, oneshot::Sender<()>),
-    /// A table's low watermark; answered once it is durable.
-    Watermark(TableId, TxnStart, Option<GtidSet>, oneshot::Sender<()>),
-    /// A chunk was planned.
-    Planned(TableId, Chunk),
-    /// Every row of a chunk is acknowledged.
-    Chunk(TableId, Chunk, u64),
-    /// A table must not be followed any more.
-    Park(TableId, String, Option<TxnStart>),
-}
-
-impl std::fmt::Debug for Message {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Message::Open(..) => "open",
-            Message::Unit { .. } => "unit",
-            Message::Epoch(..) => "epoch",
-            Message::Watermark(..) => "watermark",
-            Message::Planned(..) => "planned",
-            Message::Chunk(..) => "chunk",
-            Message::Park(..) => "park",
-        })
-    }
-}
-
-/// Flushes under way, for the one who decides when to send the next.
-#[derive(Debug, Default)]
-pub struct InFlight {
-    units: AtomicUsize,
-    ended: Notify,
-}
-
-impl InFlight {
-    /// Notes a flush.
-    pub fn begin(&self) {
-        self.units.fetch_add(1, Ordering::SeqCst);
-    }
-
-    fn end(&self) {
-        self.units.fetch_sub(1, Ordering::SeqCst);
-        self.ended.notify_waiters();
-    }
-
-    /// Waits until at most `most` flushes are under way.
-    pub async fn at_most(&self, most: usize) {
-        loop {
-            let ended = self.ended.notified();
-            tokio::pin!(ended);
-            ended.as_mut().enable();
-            if self.units.load(Ordering::SeqCst) <= most {
-                return;
-            }
-            ended.await;
-        }
-    }
-}
-
-type Ended = (
-    UnitId,
-    Option<i64>,
-    Vec<(TableId, TxnStart, Result<Durable, SinkError>)>,
-);
+type Ended = (UnitId, Option<i64>, Vec<(TableId, TxnStart, Released)>);
 
 /// The keeper's state.
 pub struct Keeper {
@@ -130,6 +40,8 @@ pub struct Keeper {
     clock: Clock,
     units: FuturesUnordered<BoxFuture<'static, Ended>>,
     waiting: Vec<oneshot::Sender<()>>,
+    /// Tables that are copied again, and who waits for that to be durable.
+    refilling: Vec<(oneshot::Sender<Option<TableState>>, Option<TableState>)>,
     changed: bool,
 }
 
@@ -139,19 +51,6 @@ impl std::fmt::Debug for Keeper {
             .field("position", self.frontier.position())
             .finish_non_exhaustive()
     }
-}
-
-/// What the keeper shares with the other tasks.
-#[derive(Debug, Clone)]
-pub struct Shared {
-    /// What happens to each table.
-    pub routes: Arc<Routes>,
-    /// Flushes under way.
-    pub in_flight: Arc<InFlight>,
-    /// What the outside is told.
-    pub status: Arc<Status>,
-    /// Time.
-    pub clock: Clock,
 }
 
 impl Keeper {
@@ -167,6 +66,7 @@ impl Keeper {
             clock: shared.clock.clone(),
             units: FuturesUnordered::new(),
             waiting: Vec::new(),
+            refilling: Vec::new(),
             changed: true,
         }
     }
@@ -202,7 +102,7 @@ impl Keeper {
                     None => break,
                 },
             }
-            if !self.waiting.is_empty() {
+            if !self.waiting.is_empty() || !self.refilling.is_empty() {
                 self.save().await?;
             }
             self.status.keeper.beat(&self.clock);
@@ -247,51 +147,183 @@ impl Keeper {
             Message::Unit {
                 points,
                 deliveries,
-                breaks,
-            } => self.unit(points, deliveries, breaks),
+                waiting,
+                marks,
+            } => {
+                self.marks(marks);
+                self.unit(points, deliveries, waiting);
+            }
+            Message::Marks(marks, reply) => {
+                self.marks(marks);
+                self.waiting.push(reply);
+            }
+            Message::Read(table, reply) => {
+                let state = self.checkpoint.tables.get(&table).cloned();
+                let _gone = reply.send((state, self.frontier.position().clone()));
+            }
+            Message::Applying(table, applying, reply) => {
+                self.with(&table, |state| state.applying = Some(applying));
+                self.waiting.push(reply);
+            }
+            Message::Applied(table, reply) => {
+                self.with(&table, applied);
+                self.waiting.push(reply);
+            }
+            Message::Reopen(table, cause, reply) => {
+                self.reopen(&table, cause);
+                self.waiting.push(reply);
+            }
+            Message::Refill(table, phase, reply) => {
+                let refilled = self.refilled(&table, phase);
+                self.refilling.push((reply, refilled));
+            }
+            Message::Parked(table, cause, reply) => {
+                self.park(&table, cause, None);
+                self.waiting.push(reply);
+            }
+            Message::Gone(table, reply) => {
+                self.gone(&table);
+                self.waiting.push(reply);
+            }
+            Message::Swept(table, at) => self.with(&table, |state| {
+                state.sweep = state.sweep.filter(|due| *due != at);
+            }),
             Message::Epoch(epoch, reply) => {
                 self.checkpoint.epoch = self.checkpoint.epoch.max(epoch);
                 self.waiting.push(reply);
             }
             Message::Watermark(table, low, seen, reply) => {
-                if let Some(state) = self.checkpoint.tables.get_mut(&table)
-                    && state.phase == Phase::Opening
-                {
-                    failpoint::hit(failpoint::WATERMARK_TAKEN);
-                    state.phase = Phase::Snapshot(SnapshotState::new(low, seen));
-                }
+                self.with(&table, |state| watermark(state, low, seen));
                 self.waiting.push(reply);
             }
-            Message::Planned(table, chunk) => self.snapshot(&table, |snapshot| snapshot.planned(chunk)),
-            Message::Chunk(table, chunk, rows) => {
-                self.snapshot(&table, |snapshot| snapshot.acknowledged(&chunk, rows));
+            Message::Planned(table, low, chunk) => {
+                self.snapshot(&table, low, |snapshot| snapshot.planned(chunk));
+            }
+            Message::Chunk(table, low, chunk, rows) => {
+                self.snapshot(&table, low, |snapshot| snapshot.acknowledged(&chunk, rows));
             }
             Message::Park(table, cause, at) => self.park(&table, cause, at),
         }
     }
 
-    fn unit(&mut self, points: Vec<CommitPoint>, deliveries: Vec<Delivery>, breaks: Vec<Break>) {
-        for one in breaks {
-            let cause = super::breaks::describe(&one);
-            self.park(&one.table, cause, Some(one.at));
+    /// Begins the copy of a table that is to be copied again; its state then, if it still is.
+    fn refilled(&mut self, table: &TableId, phase: Phase) -> Option<TableState> {
+        let state = self.checkpoint.tables.get_mut(table)?;
+        if !matches!(state.phase, Phase::Refill { .. }) {
+            return None;
         }
+        state.phase = phase;
+        Some(state.clone())
+    }
+
+    fn with(&mut self, table: &TableId, act: impl FnOnce(&mut TableState)) {
+        if let Some(state) = self.checkpoint.tables.get_mut(table) {
+            act(state);
+        }
+    }
+
+    fn unit(&mut self, points: Vec<CommitPoint>, deliveries: Vec<Delivery>, waiting: Vec<Wait>) {
         let committed = points.iter().rev().find_map(|point| point.committed_micros);
         let id = self.frontier.open(points);
+        let in_flight = Arc::clone(&self.in_flight);
         self.units.push(Box::pin(async move {
-            let mut ends = Vec::with_capacity(deliveries.len());
+            let mut ends = Vec::with_capacity(deliveries.len() + waiting.len());
             for Delivery { table, at, pending } in deliveries {
-                ends.push((table, at, pending.await));
+                ends.push((
+                    table,
+                    at,
+                    pending.await.map(|durable| Part::Written(Some(durable))),
+                ));
+            }
+            // What waits for a change of columns must not keep other tables from flowing.
+            in_flight.end();
+            for Wait { table, at, ended } in waiting {
+                ends.push((table, at, ended.await));
             }
             (id, committed, ends)
         }));
     }
 
+    fn marks(&mut self, marks: Vec<Mark>) {
+        for mark in marks {
+            match mark {
+                Mark::Park(one) => self.park(&one.table, super::breaks::describe(&one), Some(one.at)),
+                Mark::Reopen { table, cause, at } => {
+                    if self
+                        .checkpoint
+                        .tables
+                        .get(&table)
+                        .is_some_and(|state| at >= state.floor)
+                    {
+                        self.reopen(&table, cause);
+                        self.routes.ask(&table, Work::Look);
+                    }
+                }
+                Mark::Truncated { table, at } => self.truncated(&table, at),
+                Mark::Dropped { table, .. } => self.gone(&table),
+            }
+        }
+    }
+
+    /// A table is to be copied again: what its target has beyond that is deleted then.
+    fn reopen(&mut self, table: &TableId, cause: String) {
+        let Some(state) = self.checkpoint.tables.get_mut(table) else {
+            return;
+        };
+        if matches!(state.phase, Phase::Parked { .. }) {
+            return;
+        }
+        tracing::warn!(%table, cause, "table is copied again");
+        self.status.reopening(table, &cause);
+        state.applying = None;
+        state.phase = Phase::Reopening { cause, sweep: true };
+    }
+
+    fn truncated(&mut self, table: &TableId, at: TxnStart) {
+        let Some(state) = self.checkpoint.tables.get_mut(table) else {
+            return;
+        };
+        match &state.phase {
+            Phase::Streaming if at >= state.floor => {
+                state.floor = at;
+                state.sweep = Some(at);
+                self.routes.ask(table, Work::Look);
+            }
+            Phase::Opening | Phase::Snapshot(_) => {
+                self.routes.close(table);
+                self.reopen(table, "TRUNCATE while it was being copied".to_owned());
+                self.routes.ask(table, Work::Look);
+            }
+            Phase::Refill { .. } if at >= state.floor => {
+                state.floor = at;
+                state.sweep = Some(at);
+            }
+            Phase::Streaming
+            | Phase::Refill { .. }
+            | Phase::Reopening { .. }
+            | Phase::Dropped
+            | Phase::Parked { .. } => {}
+        }
+    }
+
+    fn gone(&mut self, table: &TableId) {
+        self.routes.gone(table);
+        self.status.dropped(table);
+        self.with(table, |state| {
+            state.phase = Phase::Dropped;
+            (state.applying, state.sweep) = (None, None);
+        });
+    }
+
     /// A table's fault parks it, in the same state that the position moves in; any other ends the pipeline.
     fn ended(&mut self, (id, committed, ends): Ended) -> Result<(), PipelineError> {
-        self.in_flight.end();
+        let mut complete = true;
         for (table, at, end) in ends {
             match end {
-                Ok(durable) => {
+                Ok(Part::Written(None) | Part::Dropped) => {}
+                // It is sent again after a restart.
+                Ok(Part::Stopped) => complete = false,
+                Ok(Part::Written(Some(durable))) => {
                     self.status.acknowledged(&table, durable.rows, durable.bytes);
                     self.status
                         .put_aside(&table, durable.dead_letters, durable.last_dead_letter);
@@ -303,20 +335,24 @@ impl Keeper {
             }
         }
         failpoint::hit(failpoint::FLUSH_ACKNOWLEDGED);
-        if self.frontier.durable(id) {
+        if complete && self.frontier.durable(id) {
             self.changed = true;
             self.status.acknowledged_to(committed);
         }
         Ok(())
     }
 
-    fn snapshot(&mut self, table: &TableId, act: impl FnOnce(&mut SnapshotState)) {
+    fn snapshot(&mut self, table: &TableId, low: TxnStart, act: impl FnOnce(&mut SnapshotState)) {
         let Some(state) = self.checkpoint.tables.get_mut(table) else {
             return;
         };
         let Phase::Snapshot(snapshot) = &mut state.phase else {
             return;
         };
+        // Of a copy that was begun again since.
+        if snapshot.low != low {
+            return;
+        }
         act(snapshot);
         self.status
             .snapshot_progress(table, snapshot.rows, snapshot.chunks);
@@ -325,6 +361,9 @@ impl Keeper {
             tracing::info!(%table, rows = snapshot.rows, chunks = snapshot.chunks, "snapshot done");
             state.phase = Phase::Streaming;
             self.status.streaming(table);
+            if state.sweep.is_some() {
+                self.routes.ask(table, Work::Look);
+            }
         }
     }
 
@@ -349,13 +388,40 @@ impl Keeper {
     /// Writes the state and answers who waits for it.
     async fn save(&mut self) -> Result<(), PipelineError> {
         self.checkpoint.position = self.frontier.position().clone();
+        let next = self.checkpoint.position.next;
+        for state in self.checkpoint.tables.values_mut() {
+            state.forget_before(next);
+        }
         self.store.save(self.checkpoint.clone()).await?;
         self.changed = false;
         for reply in self.waiting.drain(..) {
             // Who asked may be gone; the state is durable all the same.
             let _gone = reply.send(());
         }
+        for (reply, state) in self.refilling.drain(..) {
+            let _gone = reply.send(state);
+        }
         self.status.checkpointed(&self.clock, &self.checkpoint.position);
         Ok(())
+    }
+}
+
+/// A change of columns is carried out; a table whose rows are to be read again because of it says so.
+fn applied(state: &mut TableState) {
+    let Some(applying) = state.applying.take() else {
+        return;
+    };
+    let refill = applying.refill.clone();
+    state.applied(*applying);
+    if let (Some(cause), false) = (refill, matches!(state.phase, Phase::Reopening { .. })) {
+        state.phase = Phase::Refill { cause };
+    }
+}
+
+/// A table's low watermark is taken.
+fn watermark(state: &mut TableState, low: TxnStart, seen: Option<GtidSet>) {
+    if state.phase == Phase::Opening {
+        failpoint::hit(failpoint::WATERMARK_TAKEN);
+        state.phase = Phase::Snapshot(SnapshotState::new(low, seen));
     }
 }

@@ -1,17 +1,23 @@
 //! Joins a source to a target. One task reads the log and flushes (`follow`), one keeps the durable
-//! state (`keeper`), a few copy tables beside the stream (`snapshot`); what they share are the
-//! [`routes`] and the order of messages. [`batcher`] and [`frontier`] are pure.
+//! state (`keeper`), a few copy tables beside the stream (`snapshot`), and one sees to tables whose columns, rows or existence
+//! change (`warden`); what they share are the [`routes`] and the order of [`message`]s. [`batcher`] and [`frontier`] are pure.
 
 pub mod batcher;
 pub mod breaks;
 pub mod error;
 pub mod follow;
 pub mod frontier;
+pub mod hold;
 pub mod keeper;
+pub mod mark;
+pub mod message;
 pub mod queue;
+pub mod releases;
 pub mod routes;
 pub mod run;
 pub mod snapshot;
+pub mod warden;
+pub mod work;
 
 pub use error::PipelineError;
 pub use run::{Parts, Plan, run};

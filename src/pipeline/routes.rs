@@ -1,10 +1,18 @@
 //! What happens to a table's changes on their way from the log. Shared, because a table may be parked
-//! by what the target says of its snapshot or its stream.
+//! by what the target says of its snapshot or its stream, and because changes of its columns are carried
+//! out beside the log's reading.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tokio::sync::Notify;
+
+use super::work::Work;
+use crate::checkpoint::TableState;
 use crate::event::{RowChanges, TableId, TableLayout, TxnStart};
+
+/// A layout and the transaction that it is valid from; `None`: from the floor.
+type Since = (Option<TxnStart>, Arc<TableLayout>);
 
 /// What happens to a table's changes.
 #[derive(Debug, Clone)]
@@ -14,8 +22,13 @@ enum Route {
     /// Changes of transactions from `floor` on are sent.
     Flowing {
         floor: TxnStart,
-        layout: Arc<TableLayout>,
+        /// Oldest first, never empty.
+        layouts: Vec<Since>,
+        /// Changes wait until the target has the columns that they need.
+        held: bool,
     },
+    /// The source dropped it.
+    Gone,
     /// Not followed any more.
     Parked,
 }
@@ -27,169 +40,294 @@ pub enum Verdict {
     Send,
     /// Leave them out: they are in the snapshot, or their table is closed or parked.
     Skip,
-    /// Leave them out and say so: nobody ever opened this table.
+    /// Leave them out and open the table: it is new.
     Unknown,
-    /// Their columns are not those of the target: what differs.
-    LayoutChanged(String),
+    /// Keep them until the table is released.
+    Hold,
+    /// Their columns are others than those before.
+    Changed,
+    /// Their columns are others than the ones that were valid at their place when it was read before.
+    Contradicts,
+}
+
+#[derive(Debug, Default)]
+struct Tables {
+    routes: HashMap<TableId, Route, foldhash::fast::RandomState>,
+    /// How often each table was opened: who copies one that was opened again since stops.
+    openings: HashMap<TableId, u64>,
+    /// Deliveries and chunk reads under way.
+    writers: HashMap<TableId, usize>,
+    /// What is to be done about a table, one thing at a time.
+    work: HashMap<TableId, Work>,
 }
 
 /// Every captured table's route.
 #[derive(Debug, Default)]
-pub struct Routes(Mutex<HashMap<TableId, Route, foldhash::fast::RandomState>>);
+pub struct Routes {
+    tables: Mutex<Tables>,
+    /// Somebody stopped writing.
+    ended: Notify,
+    /// There is work.
+    wanted: Notify,
+}
+
+/// Somebody writes to a table as long as this lives.
+#[derive(Debug)]
+pub struct Writing {
+    routes: Arc<Routes>,
+    table: TableId,
+}
+
+impl Drop for Writing {
+    fn drop(&mut self) {
+        self.routes.with(|tables| {
+            if let Some(count) = tables.writers.get_mut(&self.table) {
+                *count = count.saturating_sub(1);
+            }
+        });
+        self.routes.ended.notify_waiters();
+    }
+}
 
 impl Routes {
-    fn with<T>(&self, act: impl FnOnce(&mut HashMap<TableId, Route, foldhash::fast::RandomState>) -> T) -> T {
-        act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    fn with<T>(&self, act: impl FnOnce(&mut Tables) -> T) -> T {
+        act(&mut self.tables.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Announces a table that will be opened.
+    /// Announces a table that will be opened, or ends its flow until it is opened again.
     pub fn close(&self, table: &TableId) {
-        self.with(|routes| routes.insert(table.clone(), Route::Closed));
+        self.with(|tables| tables.routes.insert(table.clone(), Route::Closed));
     }
 
-    /// Lets a table's changes flow, from the transaction `floor` on.
-    pub fn open(&self, layout: Arc<TableLayout>, floor: TxnStart) {
-        self.with(|routes| routes.insert(layout.table.clone(), Route::Flowing { floor, layout }));
+    /// The source dropped a table.
+    pub fn gone(&self, table: &TableId) {
+        self.with(|tables| tables.routes.insert(table.clone(), Route::Gone));
+    }
+
+    /// Whether the source dropped a table.
+    pub fn is_gone(&self, table: &TableId) -> bool {
+        self.with(|tables| matches!(tables.routes.get(table), Some(Route::Gone)))
+    }
+
+    /// Lets a table's changes flow, from its floor on. Whoever copies the table as it was opened before is
+    /// superseded.
+    pub fn open(&self, state: &TableState) {
+        let table = state.layout.table.clone();
+        self.with(|tables| {
+            *tables.openings.entry(table.clone()).or_default() += 1;
+            tables.routes.insert(table, flowing(state, false));
+        });
+    }
+
+    /// A table is copied again beside its stream: whoever copies it as it was is superseded.
+    pub fn again(&self, table: &TableId) {
+        self.with(|tables| *tables.openings.entry(table.clone()).or_default() += 1);
+    }
+
+    /// The same columns and floor as before for a table, but for what `state` says.
+    pub fn release(&self, state: &TableState) {
+        self.with(|tables| {
+            tables
+                .routes
+                .insert(state.layout.table.clone(), flowing(state, false))
+        });
+    }
+
+    /// Keeps a table's changes from flowing until it is released. Returns whether it flowed.
+    pub fn hold(&self, table: &TableId) -> bool {
+        self.with(|tables| match tables.routes.get_mut(table) {
+            Some(Route::Flowing { held, .. }) => !std::mem::replace(held, true),
+            Some(Route::Closed | Route::Gone | Route::Parked) | None => false,
+        })
+    }
+
+    /// How often a table was opened.
+    pub fn opening(&self, table: &TableId) -> u64 {
+        self.with(|tables| tables.openings.get(table).copied().unwrap_or_default())
+    }
+
+    /// Whether a table flows as it was opened `opening` times, and is not held.
+    pub fn is_open(&self, table: &TableId, opening: u64) -> bool {
+        self.with(|tables| {
+            tables.openings.get(table).copied().unwrap_or_default() == opening
+                && matches!(tables.routes.get(table), Some(Route::Flowing { held: false, .. }))
+        })
     }
 
     /// Ends a table's flow. Returns whether it was not parked before.
     pub fn park(&self, table: &TableId) -> bool {
-        self.with(|routes| !matches!(routes.insert(table.clone(), Route::Parked), Some(Route::Parked)))
-    }
-
-    /// Ends a table's flow at a place of the log. Returns whether it was flowing there: what lies before its
-    /// floor is in its snapshot, and a table that is not opened has nothing to end.
-    pub fn break_at(&self, table: &TableId, at: TxnStart) -> bool {
-        self.with(|routes| match routes.get_mut(table) {
-            Some(route @ Route::Flowing { .. }) => {
-                let flows = matches!(route, Route::Flowing { floor, .. } if at >= *floor);
-                if flows {
-                    *route = Route::Parked;
-                }
-                flows
-            }
-            Some(Route::Closed | Route::Parked) | None => false,
+        self.with(|tables| {
+            tables.work.remove(table);
+            !matches!(
+                tables.routes.insert(table.clone(), Route::Parked),
+                Some(Route::Parked)
+            )
         })
     }
 
-    /// What differs between a table's columns at a place of the log and those that flow; `None` if nothing
-    /// does, or the place lies before the table's floor.
-    pub fn differs(&self, layout: &TableLayout, at: TxnStart) -> Option<String> {
-        self.with(|routes| match routes.get(&layout.table) {
-            Some(Route::Flowing {
-                floor,
-                layout: flowing,
-            }) if at >= *floor => flowing.difference(layout),
-            Some(_) | None => None,
+    /// Whether a table flows at a place of the log: what lies before its floor is in its snapshot.
+    pub fn flows_at(&self, table: &TableId, at: TxnStart) -> bool {
+        self.with(
+            |tables| matches!(tables.routes.get(table), Some(Route::Flowing { floor, .. }) if at >= *floor),
+        )
+    }
+
+    /// Raises a table's floor: what lies before is of no use any more.
+    pub fn raise(&self, table: &TableId, to: TxnStart) {
+        self.with(|tables| {
+            if let Some(Route::Flowing { floor, .. }) = tables.routes.get_mut(table) {
+                *floor = to.max(*floor);
+            }
+        });
+    }
+
+    /// Whether a table's columns at a place of the log are those that flow there.
+    pub fn is_current(&self, layout: &TableLayout, at: TxnStart) -> bool {
+        self.with(|tables| match tables.routes.get(&layout.table) {
+            Some(Route::Flowing { layouts, .. }) => {
+                valid(layouts, at).is_some_and(|(_, valid)| valid.columns == layout.columns)
+            }
+            Some(Route::Closed | Route::Gone | Route::Parked) | None => false,
+        })
+    }
+
+    /// Whether columns changed after a place of the log, as far as was read before.
+    pub fn changed_after(&self, table: &TableId, at: TxnStart) -> bool {
+        self.with(|tables| match tables.routes.get(table) {
+            Some(Route::Flowing { layouts, .. }) => layouts
+                .last()
+                .is_some_and(|(since, _)| since.is_some_and(|since| since > at)),
+            Some(Route::Closed | Route::Gone | Route::Parked) | None => false,
         })
     }
 
     /// Every announced table.
     pub fn tables(&self) -> Vec<TableId> {
-        self.with(|routes| routes.keys().cloned().collect())
+        self.with(|tables| tables.routes.keys().cloned().collect())
+    }
+
+    /// Whether a table was ever announced.
+    pub fn knows(&self, table: &TableId) -> bool {
+        self.with(|tables| tables.routes.contains_key(table))
     }
 
     /// Whether a table is parked.
     pub fn is_parked(&self, table: &TableId) -> bool {
-        self.with(|routes| matches!(routes.get(table), Some(Route::Parked)))
+        self.with(|tables| matches!(tables.routes.get(table), Some(Route::Parked)))
+    }
+
+    /// Whether a table's changes go on to the target, or wait to.
+    pub fn is_flowing(&self, table: &TableId) -> bool {
+        self.with(|tables| matches!(tables.routes.get(table), Some(Route::Flowing { .. })))
+    }
+
+    /// Whether a table's changes wait.
+    pub fn is_held(&self, table: &TableId) -> bool {
+        self.with(|tables| matches!(tables.routes.get(table), Some(Route::Flowing { held: true, .. })))
     }
 
     /// Judges changes from the log.
     pub fn judge(&self, changes: &RowChanges) -> Verdict {
-        self.with(|routes| match routes.get_mut(changes.table()) {
+        self.with(|tables| match tables.routes.get_mut(changes.table()) {
             None => Verdict::Unknown,
-            Some(Route::Closed | Route::Parked) => Verdict::Skip,
+            Some(Route::Closed | Route::Gone | Route::Parked) => Verdict::Skip,
             Some(Route::Flowing { floor, .. }) if changes.txn < *floor => Verdict::Skip,
-            Some(Route::Flowing { layout, .. }) => {
+            Some(Route::Flowing { held: true, .. }) => Verdict::Hold,
+            Some(Route::Flowing { layouts, .. }) => {
+                let last = layouts.len().saturating_sub(1);
+                let index = valid_index(layouts, changes.txn);
+                let Some((_, layout)) = layouts.get_mut(index) else {
+                    return Verdict::Contradicts;
+                };
                 if Arc::ptr_eq(layout, &changes.layout) {
                     return Verdict::Send;
                 }
-                match difference(layout, &changes.layout) {
-                    Some(text) => Verdict::LayoutChanged(text),
-                    None => {
-                        // Equal by value: remember this one, the next comparison is of pointers.
-                        *layout = Arc::clone(&changes.layout);
-                        Verdict::Send
-                    }
+                if layout.columns == changes.layout.columns {
+                    // Equal by value: remember this one, the next comparison is of pointers.
+                    *layout = Arc::clone(&changes.layout);
+                    Verdict::Send
+                } else if index == last {
+                    Verdict::Changed
+                } else {
+                    Verdict::Contradicts
                 }
             }
         })
     }
-}
 
-/// What differs between two layouts of a table, as text for people; `None` if nothing does.
-pub fn difference(old: &TableLayout, new: &TableLayout) -> Option<String> {
-    if old.columns == new.columns {
-        return None;
-    }
-    let find = |layout: &TableLayout, name: &crate::event::ColumnName| {
-        layout.columns.iter().find(|column| column.name == *name).cloned()
-    };
-    let mut parts = Vec::new();
-    for column in &old.columns {
-        match find(new, &column.name) {
-            None => parts.push(format!("column {} is gone", column.name)),
-            Some(now) if now.declared != column.declared => {
-                parts.push(format!(
-                    "column {} was {} and is {}",
-                    column.name, column.declared, now.declared
-                ));
-            }
-            Some(now) if now.key != column.key => {
-                parts.push(format!("column {} changed its place in the key", column.name))
-            }
-            Some(now) if now != *column => {
-                parts.push(format!("column {} changed whether it admits NULL", column.name))
-            }
-            Some(_) => {}
+    /// Notes that somebody writes to a table.
+    pub fn writing(self: &Arc<Self>, table: &TableId) -> Writing {
+        self.with(|tables| *tables.writers.entry(table.clone()).or_default() += 1);
+        Writing {
+            routes: Arc::clone(self),
+            table: table.clone(),
         }
     }
-    for column in new
-        .columns
+
+    /// Waits until nobody writes to a table.
+    pub async fn drained(&self, table: &TableId) {
+        loop {
+            let ended = self.ended.notified();
+            tokio::pin!(ended);
+            ended.as_mut().enable();
+            if self.with(|tables| tables.writers.get(table).is_none_or(|count| *count == 0)) {
+                return;
+            }
+            ended.await;
+        }
+    }
+
+    /// Asks for something to be done about a table; replaces what was asked before and is not begun.
+    pub fn ask(&self, table: &TableId, work: Work) {
+        self.with(|tables| tables.work.insert(table.clone(), work));
+        self.wanted.notify_one();
+    }
+
+    /// The next thing to do about a table that is not `busy`; waits for one.
+    pub async fn wanted(&self, busy: impl Fn(&TableId) -> bool) -> (TableId, Work) {
+        loop {
+            let wanted = self.wanted.notified();
+            let next = self.with(|tables| {
+                let table = tables.work.keys().find(|table| !busy(table)).cloned()?;
+                let work = tables.work.remove(&table)?;
+                Some((table, work))
+            });
+            if let Some(next) = next {
+                return next;
+            }
+            wanted.await;
+        }
+    }
+
+    /// Whether nothing is to be done that was not begun.
+    pub fn is_idle(&self) -> bool {
+        self.with(|tables| tables.work.is_empty())
+    }
+}
+
+fn flowing(state: &TableState, held: bool) -> Route {
+    Route::Flowing {
+        floor: state.floor,
+        layouts: state
+            .versions()
+            .into_iter()
+            .map(|version| (version.since, Arc::new(version.projection.layout)))
+            .collect(),
+        held,
+    }
+}
+
+/// Which of the layouts is valid at a place of the log.
+fn valid_index(layouts: &[Since], at: TxnStart) -> usize {
+    layouts
         .iter()
-        .filter(|column| find(old, &column.name).is_none())
-    {
-        parts.push(format!("column {} {} is new", column.name, column.declared));
-    }
-    if parts.is_empty() {
-        parts.push("the order of its columns changed".to_owned());
-    }
-    Some(parts.join("; "))
+        .rposition(|(since, _)| since.is_none_or(|since| since <= at))
+        .unwrap_or_default()
+}
+
+fn valid(layouts: &[Since], at: TxnStart) -> Option<&Since> {
+    layouts.get(valid_index(layouts, at))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::event::{Column, ColumnName, ColumnType};
-
-    fn layout(columns: &[(&str, &str)]) -> TableLayout {
-        let column = |(name, declared): &(&str, &str)| Column {
-            name: ColumnName::new(*name),
-            kind: ColumnType::Int64,
-            declared: (*declared).to_owned(),
-            nullable: true,
-            key: None,
-        };
-        TableLayout {
-            table: TableId::new("s", "t"),
-            columns: columns.iter().map(column).collect(),
-        }
-    }
-
-    #[test]
-    fn differences_name_every_column() {
-        let old = layout(&[("a", "int"), ("b", "int"), ("c", "int")]);
-        let new = layout(&[("a", "int"), ("b", "bigint"), ("d", "text")]);
-        let text = difference(&old, &new).unwrap();
-        assert_eq!(
-            text,
-            "column b was int and is bigint; column c is gone; column d text is new"
-        );
-        assert_eq!(difference(&old, &old.clone()), None);
-        let moved = layout(&[("b", "int"), ("a", "int"), ("c", "int")]);
-        assert_eq!(
-            difference(&old, &moved).unwrap(),
-            "the order of its columns changed"
-        );
-    }
-}
+mod tests;

@@ -1,18 +1,26 @@
 //! Starts the tasks of a pipeline and stops them all when one ends.
 
 use std::collections::BTreeMap;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::error::PipelineError;
-use super::follow::{Follow, OpenRequest, Opening};
-use super::keeper::{InFlight, Keeper, Message, Shared};
+use super::follow::{Follow, OpenRequest, Opening, Requests};
+use super::keeper::Keeper;
+use super::message::{InFlight, Message, Shared};
+use super::releases::Release;
 use super::routes::Routes;
 use super::snapshot::{self, Copying};
+use super::warden::Warden;
+use super::work::Work;
 use crate::checkpoint::{Checkpoint, Phase, Store, TableState};
 use crate::clock::Clock;
+use crate::config::SchemaChanges;
 use crate::event::{Epoch, LogPosition, TableId, TableLayout};
 use crate::failpoint;
 use crate::sink::{Prepared, Sink};
@@ -22,6 +30,8 @@ use crate::task::{self, Task};
 
 /// Messages that wait for the keeper: small ones; rows are bounded by the target's own bounds.
 const MESSAGES: usize = 256;
+/// How often it is looked whether anything is left to do.
+const REST: Duration = Duration::from_millis(50);
 
 /// What a pipeline is made of.
 #[derive(Debug, Clone)]
@@ -49,6 +59,8 @@ pub struct Plan {
     pub parallelism: usize,
     /// Whether to end when every table is copied.
     pub until_copied: bool,
+    /// What is done where columns change.
+    pub policies: SchemaChanges,
 }
 
 /// Runs a pipeline until `stop`, or until every table is copied if the plan says so.
@@ -172,9 +184,14 @@ async fn prepare(
     }
     let followed: Vec<&TableLayout> = known
         .values()
-        .filter(|state| !matches!(state.phase, Phase::Parked { .. }))
+        .filter(|state| !matches!(state.phase, Phase::Parked { .. } | Phase::Dropped))
         .map(|state| &state.layout)
         .collect();
+    for state in known.values() {
+        let versions = state.versions().into_iter();
+        let projections = versions.map(|version| version.projection).collect();
+        parts.sink.project(&state.layout.table, projections);
+    }
     let mut gone = Vec::new();
     for layout in &followed {
         if parts.sink.inspect(layout).await.map_err(PipelineError::Sink)? == Prepared::Absent {
@@ -193,6 +210,9 @@ async fn prepare(
     Ok(())
 }
 
+/// A task that may fail.
+type Ending = Task<Result<(), PipelineError>>;
+
 /// The tasks of a pipeline.
 struct Running {
     parts: Parts,
@@ -200,6 +220,7 @@ struct Running {
     shared: Shared,
     messages: mpsc::Sender<Message>,
     opens: mpsc::Sender<OpenRequest>,
+    releases: mpsc::Sender<Release>,
     keeper: Task<Result<Checkpoint, PipelineError>>,
     follow: Task<Result<(), PipelineError>>,
     /// Ends the readers; the keeper ends after them.
@@ -230,17 +251,34 @@ impl Running {
                     shared.routes.park(table);
                     shared.status.parked(table, cause);
                 }
-                Phase::Streaming => {
-                    shared.routes.open(Arc::new(state.layout.clone()), state.floor);
+                Phase::Streaming | Phase::Refill { .. } => {
+                    shared.routes.open(state);
                     shared.status.streaming(table);
+                    if state.applying.is_some() {
+                        shared.routes.hold(table);
+                    }
+                    shared.routes.ask(table, Work::Look);
                 }
-                Phase::Opening | Phase::Snapshot(_) => {
-                    shared.routes.open(Arc::new(state.layout.clone()), state.floor);
+                Phase::Opening | Phase::Snapshot(_) => shared.routes.open(state),
+                Phase::Reopening { cause, .. } => {
+                    shared.routes.close(table);
+                    shared.status.reopening(table, cause);
+                    shared.routes.ask(table, Work::Look);
+                }
+                Phase::Dropped => {
+                    shared.routes.gone(table);
+                    shared.status.dropped(table);
+                    shared.routes.ask(table, Work::Look);
                 }
             }
         }
         let (messages, inbox) = mpsc::channel(MESSAGES);
-        let (opens, requests) = mpsc::channel(1);
+        let (opens, to_open) = mpsc::channel(1);
+        let (releases, to_release) = mpsc::channel(MESSAGES);
+        let requests = Requests {
+            opens: to_open,
+            releases: to_release,
+        };
         let (halt, halt_keeper) = (stop.child_token(), CancellationToken::new());
         let keeper = Keeper::new(checkpoint, parts.store.clone(), &shared);
         let keeper = task::spawn("keeper", keeper.run(inbox, halt_keeper.clone()));
@@ -261,6 +299,7 @@ impl Running {
             shared,
             messages,
             opens,
+            releases,
             keeper,
             follow,
             halt,
@@ -283,12 +322,23 @@ impl Running {
             shared: self.shared.clone(),
             stop: self.halt.clone(),
             parallelism: self.plan.parallelism,
+            permits: Arc::new(Semaphore::new(self.plan.parallelism.max(1))),
         };
         let opening = match (self.plan.copy, &self.position.gtids) {
             (false, _) => Opening::Followed,
             (true, Some(_)) => Opening::Copied,
             (true, None) => Opening::CopiedLocked,
         };
+        let warden = Warden {
+            copying: copying.clone(),
+            opens: self.opens.clone(),
+            releases: self.releases.clone(),
+            opening,
+            policies: Arc::new(self.plan.policies.clone()),
+            busy: Arc::default(),
+        };
+        let busy = Arc::clone(&warden.busy);
+        let mut warden = task::spawn("warden", warden.run());
         let copy = copy_all(
             copying,
             self.opens.clone(),
@@ -299,7 +349,9 @@ impl Running {
         );
         let mut copy = Some(task::spawn("snapshot", copy));
         let (mut outcome, mut all_copied) = (Ok(()), false);
+        let mut ended: Option<Pin<Box<dyn Future<Output = ()> + Send>>> = None;
         while outcome.is_ok() {
+            let at_rest = when(ended.as_mut());
             let copied = async {
                 match copy.as_mut() {
                     Some(task) => task.finished().await,
@@ -311,24 +363,39 @@ impl Running {
                 () = stop.cancelled() => break,
                 () = self.keeper.finished() => break,
                 () = self.follow.finished() => break,
+                () = warden.finished() => break,
                 () = copied => {
                     let Some(task) = copy.take() else { continue };
                     outcome = task.join().await.map_err(PipelineError::from).flatten();
-                    if self.plan.until_copied {
-                        all_copied = true;
-                        break;
+                    if self.plan.until_copied && outcome.is_ok() {
+                        ended = Some(Box::pin(self.nothing_due(Arc::clone(&busy))));
                     }
+                }
+                () = at_rest => {
+                    all_copied = true;
+                    break;
                 }
             }
         }
-        self.end(copy, outcome, all_copied).await
+        drop(ended);
+        self.end((copy, warden), outcome, all_copied).await
+    }
+
+    /// Waits until no table is seen to.
+    fn nothing_due(&self, busy: Arc<AtomicUsize>) -> impl Future<Output = ()> + Send + use<> {
+        let (routes, clock) = (Arc::clone(&self.shared.routes), self.shared.clock.clone());
+        async move {
+            while busy.load(Ordering::SeqCst) > 0 || !routes.is_idle() {
+                clock.sleep(REST).await;
+            }
+        }
     }
 
     /// Stops the readers, then the keeper, and reports the first failure; with `all_copied`, also tables
     /// that are not.
     async fn end(
         self,
-        copy: Option<Task<Result<(), PipelineError>>>,
+        (copy, warden): (Option<Ending>, Ending),
         mut outcome: Result<(), PipelineError>,
         all_copied: bool,
     ) -> Result<(), PipelineError> {
@@ -338,7 +405,9 @@ impl Running {
             let copied = copy.join().await.map_err(PipelineError::from).flatten();
             outcome = outcome.and(copied);
         }
-        drop((self.messages, self.opens));
+        let seen_to = warden.join().await.map_err(PipelineError::from).flatten();
+        outcome = outcome.and(seen_to);
+        drop((self.messages, self.opens, self.releases));
         self.halt_keeper.cancel();
         let kept = self
             .keeper
@@ -361,12 +430,20 @@ impl Running {
     }
 }
 
+/// Waits for what there is to wait for; for ever if there is nothing.
+async fn when(end: Option<&mut Pin<Box<dyn Future<Output = ()> + Send>>>) {
+    match end {
+        Some(end) => end.await,
+        None => std::future::pending().await,
+    }
+}
+
 /// Whether every table is copied.
 fn not_copied(checkpoint: &Checkpoint) -> Result<(), PipelineError> {
     let rest = checkpoint
         .tables
         .iter()
-        .filter(|(_, state)| state.phase != Phase::Streaming);
+        .filter(|(_, state)| !matches!(state.phase, Phase::Streaming | Phase::Dropped));
     let rest: Vec<TableId> = rest.map(|(table, _)| table.clone()).collect();
     if rest.is_empty() {
         Ok(())
@@ -391,14 +468,15 @@ async fn copy_all(
             copying.shared.status.table(&layout.table);
         }
         let (reply, opened) = oneshot::channel();
-        let asked = opens
-            .send(OpenRequest {
-                layouts: fresh,
-                opening,
-                reply,
-            })
-            .await
-            .is_ok();
+        let begun = move |at: &LogPosition| {
+            let state = |layout| TableState::new(layout, at.next, opening.phase(at));
+            fresh.into_iter().map(state).collect()
+        };
+        let request = OpenRequest::Open {
+            states: Box::new(begun),
+            reply,
+        };
+        let asked = opens.send(request).await.is_ok();
         let opened = tokio::select! {
             biased;
             () = copying.stop.cancelled() => return Ok(()),

@@ -5,13 +5,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::sync::{Mutex, Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::breaks;
 use super::error::PipelineError;
 use super::follow::delays;
-use super::keeper::{Message, Shared};
+use super::message::{Message, Shared};
 use crate::checkpoint::{Phase, SnapshotState, TableState};
 use crate::event::{Chunk, GtidSet, LogPosition, RowChanges, TableId, TableLayout, TxnStart};
 use crate::failpoint;
@@ -39,8 +39,10 @@ pub struct Copying {
     pub shared: Shared,
     /// Ends it.
     pub stop: CancellationToken,
-    /// Chunks read at the same time.
+    /// Chunks read at the same time, over all copies.
     pub parallelism: usize,
+    /// One for each of them.
+    pub permits: Arc<Semaphore>,
 }
 
 /// One chunk to copy.
@@ -50,13 +52,15 @@ struct Work {
     chunk: Chunk,
     low: TxnStart,
     seen: Option<GtidSet>,
+    /// Which opening of the table it belongs to.
+    opening: u64,
 }
 
 /// How an attempt ended that did not succeed.
-enum Failed {
+pub(super) enum Failed {
     /// The pipeline stops.
     Stopped,
-    /// This table is parked already.
+    /// This table is parked already, held, or opened anew.
     Parked,
     /// This table cannot be copied.
     Table(String),
@@ -121,10 +125,15 @@ async fn plan_table(
 ) -> Result<(), Failed> {
     let table = state.layout.table.clone();
     let layout = Arc::new(state.layout);
+    let opening = copying.shared.routes.opening(&table);
     let snapshot = match state.phase {
         Phase::Snapshot(snapshot) => snapshot,
         Phase::Opening => copying.watermark(&table, floor).await?,
-        Phase::Streaming | Phase::Parked { .. } => return Ok(()),
+        Phase::Streaming
+        | Phase::Refill { .. }
+        | Phase::Reopening { .. }
+        | Phase::Dropped
+        | Phase::Parked { .. } => return Ok(()),
     };
     failpoint::hit(failpoint::WATERMARK_DURABLE);
     tracing::info!(%table, low = %snapshot.low, open_chunks = snapshot.open.len(), "snapshot begins");
@@ -140,19 +149,20 @@ async fn plan_table(
         chunk,
         low: snapshot.low,
         seen: snapshot.seen.clone(),
+        opening,
     };
     for chunk in &snapshot.open {
         copying.hand_out(sender, work(chunk.clone())).await?;
     }
     let (mut after, mut all) = (snapshot.planned_to.clone(), snapshot.planned_all);
-    while !all && !copying.shared.routes.is_parked(&table) {
+    while !all && copying.shared.routes.is_open(&table, opening) {
         let chunk = copying
             .again("plan", || copying.source.plan(&layout, after.as_ref()))
             .await?;
         all = chunk.upper.is_none();
         after.clone_from(&chunk.upper);
         copying
-            .tell(Message::Planned(table.clone(), chunk.clone()))
+            .tell(Message::Planned(table.clone(), snapshot.low, chunk.clone()))
             .await?;
         copying.hand_out(sender, work(chunk)).await?;
     }
@@ -180,7 +190,9 @@ async fn work_off(copying: &Copying, queue: Arc<Mutex<mpsc::Receiver<Work>>>) ->
         match copying.chunk(&work).await {
             Ok(rows) => {
                 failpoint::hit(failpoint::CHUNK_ACKNOWLEDGED);
-                copying.tell(Message::Chunk(table, work.chunk, rows)).await?;
+                copying
+                    .tell(Message::Chunk(table, work.low, work.chunk, rows))
+                    .await?;
             }
             Err(Failed::Stopped) => return Ok(()),
             Err(Failed::Parked) => {}
@@ -195,7 +207,11 @@ impl Copying {
     async fn chunk(&self, work: &Work) -> Result<u64, Failed> {
         let mut delays = delays();
         loop {
-            if self.shared.routes.is_parked(&work.layout.table) {
+            let Ok(_permit) = self.permits.acquire().await else {
+                return Err(Failed::Stopped);
+            };
+            let writing = self.shared.routes.writing(&work.layout.table);
+            if !self.shared.routes.is_open(&work.layout.table, work.opening) {
                 return Err(Failed::Parked);
             }
             let attempt = tokio::select! {
@@ -203,6 +219,7 @@ impl Copying {
                 () = self.stop.cancelled() => return Err(Failed::Stopped),
                 attempt = self.attempt(work) => attempt,
             };
+            drop(writing);
             match attempt {
                 Ok(Some(rows)) => return Ok(rows),
                 Ok(None) => {
@@ -227,6 +244,9 @@ impl Copying {
         let mut pending = std::collections::VecDeque::new();
         let mut count = 0;
         while let Some(changes) = rows.next().await.map_err(Attempt::Source)? {
+            if !self.shared.routes.is_open(&work.layout.table, work.opening) {
+                return Err(Attempt::Failed(Failed::Parked));
+            }
             if self.shared.clock.now().duration_since(began) > CHUNK_TIME {
                 return Ok(None);
             }
@@ -288,7 +308,7 @@ impl Copying {
         }
     }
 
-    async fn tell(&self, message: Message) -> Result<(), PipelineError> {
+    pub(super) async fn tell(&self, message: Message) -> Result<(), PipelineError> {
         self.keeper
             .send(message)
             .await
@@ -301,7 +321,11 @@ impl Copying {
     }
 
     /// Repeats a step of the source until it succeeds, for good or for ill.
-    async fn again<'a, T, F, Step>(&'a self, what: &'static str, mut step: Step) -> Result<T, Failed>
+    pub(super) async fn again<'a, T, F, Step>(
+        &'a self,
+        what: &'static str,
+        mut step: Step,
+    ) -> Result<T, Failed>
     where
         Step: FnMut() -> F,
         F: Future<Output = Result<T, SourceError>> + 'a,

@@ -8,8 +8,12 @@ use std::time::Duration;
 
 use super::{Batch, BoxFuture, Durable, Pending, Prepared, Sink, SinkError};
 use crate::clock::Clock;
-use crate::event::{CellVisitor, Op, OrderKey, RowChanges, RowError, RowRef, TableId, TableLayout, Value};
+use crate::event::{
+    CellVisitor, ColumnType, Op, OrderKey, RowChanges, RowError, RowRef, TableId, TableLayout, TxnStart,
+    Value,
+};
 use crate::fault::{Classify, Fault, boxed};
+use crate::schema::{Evolution, Fit, Projection};
 
 /// A row as text, column by column.
 pub type RowText = Vec<String>;
@@ -49,6 +53,8 @@ struct State {
     contents: HashMap<(TableId, RowText, OrderKey), Option<RowText>>,
     conflicts: Vec<String>,
     script: VecDeque<Script>,
+    projections: HashMap<TableId, Vec<Projection>>,
+    evolutions: Vec<(TableId, Evolution)>,
 }
 
 /// The target. Clones share their rows.
@@ -87,6 +93,11 @@ impl Memory {
             let of_table = state.rows.iter().filter(|((id, _), _)| id == table);
             of_table.filter_map(|(_, (_, row))| row.clone()).collect()
         })
+    }
+
+    /// Changes of columns, in the order in which they were asked for.
+    pub fn evolutions(&self) -> Vec<(TableId, Evolution)> {
+        self.with(|state| state.evolutions.clone())
     }
 
     /// Numbers of stream rows that were given to two contents.
@@ -187,6 +198,55 @@ impl Sink for Memory {
             } else {
                 self.inspect(layout).await
             }
+        })
+    }
+
+    fn fit(&self, was: ColumnType, is: ColumnType, _key: bool) -> Fit {
+        match (was, is) {
+            _ if was == is => Fit::Same,
+            (ColumnType::UInt64, ColumnType::Int64) => Fit::Same,
+            (ColumnType::Int64, ColumnType::UInt64) => Fit::Widen,
+            _ => Fit::Never,
+        }
+    }
+
+    fn project(&self, table: &TableId, projections: Vec<Projection>) {
+        self.with(|state| state.projections.insert(table.clone(), projections));
+    }
+
+    fn evolve<'a>(
+        &'a self,
+        projection: &'a Projection,
+        evolution: &'a Evolution,
+    ) -> BoxFuture<'a, Result<Vec<String>, SinkError>> {
+        let table = projection.layout.table.clone();
+        self.with(|state| state.evolutions.push((table, evolution.clone())));
+        Box::pin(async move {
+            self.clock.sleep(Duration::from_millis(1)).await;
+            Ok(vec![format!("{evolution:?}")])
+        })
+    }
+
+    fn sweep<'a>(
+        &'a self,
+        projection: &'a Projection,
+        at: TxnStart,
+    ) -> BoxFuture<'a, Result<u64, SinkError>> {
+        Box::pin(async move {
+            self.clock.sleep(Duration::from_millis(1)).await;
+            let order = OrderKey::sweep(at);
+            Ok(self.with(|state| {
+                let of_table = state.rows.iter_mut();
+                let of_table = of_table.filter(|((id, _), _)| *id == projection.layout.table);
+                let mut keys = 0;
+                for (_, version) in of_table {
+                    keys += 1;
+                    if version.0 < order {
+                        *version = (order, None);
+                    }
+                }
+                keys
+            }))
         })
     }
 

@@ -6,8 +6,9 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use crate::event::{RowChanges, TableId, TableLayout};
+use crate::event::{ColumnType, RowChanges, TableId, TableLayout, TxnStart};
 use crate::fault::Classify;
+use crate::schema::{Evolution, Fit, Projection};
 
 pub mod bigquery;
 pub mod memory;
@@ -69,6 +70,18 @@ impl Durable {
         }
     }
 
+    /// The proof of two batches.
+    #[must_use]
+    pub fn and(self, later: Durable) -> Durable {
+        Durable {
+            rows: self.rows + later.rows,
+            bytes: self.bytes + later.bytes,
+            dead_letters: self.dead_letters + later.dead_letters,
+            last_dead_letter: later.last_dead_letter.or(self.last_dead_letter),
+            _made_under_sink: Private,
+        }
+    }
+
     /// The same for a batch of which rows were put aside.
     fn beside(self, dead_letters: u64, last_dead_letter: Option<String>) -> Durable {
         Durable {
@@ -90,6 +103,27 @@ pub trait Sink: fmt::Debug + Send + Sync {
 
     /// Makes sure that the table's target exists and fits the layout; creates what is missing.
     fn prepare<'a>(&'a self, layout: &'a TableLayout) -> BoxFuture<'a, Result<Prepared, SinkError>>;
+
+    /// How a target's column of one type takes values of another; `key` for key columns.
+    fn fit(&self, was: ColumnType, is: ColumnType, key: bool) -> Fit;
+
+    /// Where rows of a table go from now on, by their layout; a layout that is not among these goes to columns of
+    /// its own names. Replaces what was said of the table before.
+    fn project(&self, table: &TableId, projections: Vec<Projection>);
+
+    /// Changes the columns of a table's target, of which `projection` is written afterwards, and waits until rows
+    /// of it are taken. May be repeated: what is done already is left alone. To be called while nobody writes to
+    /// the table. Returns the statements that were run.
+    fn evolve<'a>(
+        &'a self,
+        projection: &'a Projection,
+        evolution: &'a Evolution,
+    ) -> BoxFuture<'a, Result<Vec<String>, SinkError>>;
+
+    /// Deletes every row of a table's target that is older than `at` and was not written again since. Returns the
+    /// keys that were looked at, once every delete is acknowledged. May be repeated.
+    fn sweep<'a>(&'a self, projection: &'a Projection, at: TxnStart)
+    -> BoxFuture<'a, Result<u64, SinkError>>;
 
     /// Hands a batch over. Returns once there is room for it (bounded in bytes) and it has its place
     /// in the table's order; the rows are safe when [`Pending`] says so.

@@ -73,6 +73,9 @@ pub trait Source: fmt::Debug + Send + Sync {
     /// columns, the log says at its place.
     fn tables<'a>(&'a self, known: &'a [TableId]) -> BoxFuture<'a, Result<Vec<TableLayout>, SourceError>>;
 
+    /// A table's columns as they are now; `None` if it is not there.
+    fn layout<'a>(&'a self, table: &'a TableId) -> BoxFuture<'a, Result<Option<TableLayout>, SourceError>>;
+
     /// Opens the log at `from`, or at the present without one. `last` is the highest epoch that was
     /// ever durable; where the log cannot be proven to be the one that `from` was taken in, the
     /// position comes back with a higher one.

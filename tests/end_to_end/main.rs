@@ -10,6 +10,7 @@
     reason = "a test"
 )]
 
+mod ddl;
 #[path = "../support/mod.rs"]
 mod support;
 mod world;
@@ -290,7 +291,7 @@ async fn refusals_name_the_cure() {
     // A checkpoint of a newer version.
     let path = world.folder.path().join("checkpoint/shop.json");
     let kept = std::fs::read_to_string(&path).unwrap();
-    std::fs::write(&path, kept.replace("\"version\": 1", "\"version\": 99")).unwrap();
+    std::fs::write(&path, kept.replace("\"version\": 2", "\"version\": 99")).unwrap();
     let (code, text) = world.output("run");
     assert_eq!(code, Some(1));
     assert!(text.contains("version 99") && text.contains("hint:"), "{text}");

@@ -11,7 +11,7 @@ use mysql_async::prelude::Queryable;
 use replicator::clock::Clock;
 use replicator::compare::{Columns, Comparison, TargetTable, compare};
 use replicator::emulator::Running;
-use replicator::event::TableLayout;
+use replicator::event::{ColumnName, TableLayout};
 use replicator::source::Source;
 use replicator::source::mysql::Mysql;
 use serde_json::Value;
@@ -136,7 +136,8 @@ impl World {
             .unwrap()
     }
 
-    pub(super) async fn compare(&self) -> Result<Vec<Comparison>, String> {
+    /// Compares every table; `renamed`: table, column, and the name that the target has for it.
+    async fn compare_but(&self, renamed: &[(&str, &str, &str)]) -> Result<Vec<Comparison>, String> {
         let mut found = Vec::new();
         let mut conn = self.db.connect().await;
         for layout in self.layouts().await {
@@ -149,7 +150,12 @@ impl World {
                 table: layout.table.name().to_owned(),
                 bearer: None,
             };
-            let one = compare(&mut conn, &target, &Columns::same_names(&layout)).await;
+            let mut columns = Columns::same_names(&layout);
+            let of_table = renamed.iter().filter(|(table, ..)| *table == layout.table.name());
+            columns.renamed = of_table
+                .map(|(_, column, there)| (ColumnName::new(*column), (*there).to_owned()))
+                .collect();
+            let one = compare(&mut conn, &target, &columns).await;
             found.push(one.map_err(|error| replicator::fault::chain(&error))?);
         }
         Ok(found)
@@ -158,10 +164,15 @@ impl World {
     /// Waits until every table is equal; the source is at rest. Queries see what was applied, so the target's
     /// clock is turned past `max_staleness` each time.
     pub(super) async fn equal(&self) {
+        self.equal_but(&[]).await;
+    }
+
+    /// The same, where the target has other names for columns.
+    pub(super) async fn equal_but(&self, renamed: &[(&str, &str, &str)]) {
         let mut last = String::new();
         for _ in 0..240 {
             self.clock.advance(Duration::from_secs(61));
-            match self.compare().await {
+            match self.compare_but(renamed).await {
                 Ok(found) if found.iter().all(Comparison::equal) => return self.audit().await,
                 Ok(found) => {
                     last = found

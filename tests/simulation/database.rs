@@ -320,14 +320,9 @@ impl ItemStream for Stream {
         Box::pin(async {
             loop {
                 if let Some(item) = self.ready.pop_front() {
-                    let cut = {
-                        let mut state = self.database.state();
-                        state.faults && state.random.u8(..) < 2
-                    };
-                    if cut {
-                        return Err(transient());
-                    }
-                    return Ok(item);
+                    let mut state = self.database.state();
+                    let cut = state.faults && state.random.u8(..) < 2;
+                    return if cut { Err(transient()) } else { Ok(item) };
                 }
                 self.database.1.sleep(Duration::from_millis(7)).await;
                 let mut state = self.database.state();
@@ -358,6 +353,11 @@ impl Source for Database {
                 .collect()
         };
         Box::pin(async move { Ok(tables) })
+    }
+
+    fn layout<'a>(&'a self, table: &'a TableId) -> BoxFuture<'a, Result<Option<TableLayout>, SourceError>> {
+        let known = self.state().held.contains_key(table);
+        Box::pin(async move { Ok(known.then(|| layout(table))) })
     }
 
     fn captures(&self, _table: &TableId) -> bool {

@@ -18,6 +18,7 @@ use std::time::Duration;
 use database::{Database, table};
 use replicator::checkpoint::{FileStore, Store};
 use replicator::clock::Clock;
+use replicator::config::SchemaChanges;
 use replicator::pipeline::{Parts, Plan, run};
 use replicator::sink::memory::{Memory, Script};
 use replicator::status::{Status, TableProgress};
@@ -72,6 +73,7 @@ impl World {
             clock: self.clock.clone(),
         };
         let plan = Plan {
+            policies: SchemaChanges::default(),
             pipeline: "sim".to_owned(),
             copy: true,
             parallelism: 3,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use mysql_async::prelude::Queryable;
 use replicator::checkpoint::{FileStore, Store};
 use replicator::clock::Clock;
+use replicator::config::SchemaChanges;
 use replicator::event::TableId;
 use replicator::fault::chain;
 use replicator::pipeline::{Parts, PipelineError, Plan, run};
@@ -58,6 +59,7 @@ impl Pipeline {
             clock,
         };
         let plan = Plan {
+            policies: SchemaChanges::default(),
             pipeline: "test".to_owned(),
             copy: true,
             parallelism: 2,

@@ -149,7 +149,7 @@ impl CellVisitor for Cells<'_> {
             return Err(malformed(index, "cells out of order"));
         }
         self.next += 1;
-        if self.key_only && !column.key {
+        if !column.written || self.key_only && !column.key {
             return Ok(());
         }
         let start = self.out.len();
@@ -224,6 +224,12 @@ impl Cells<'_> {
             (Form::Numeric, Value::Int(value)) => self.number(column, numeric::numeric(value.into(), 0))?,
             (Form::Numeric, Value::Decimal { unscaled, scale }) => {
                 self.number(column, numeric::numeric(unscaled, scale))?;
+            }
+            (Form::BigNumeric, Value::Int(value)) => {
+                self.number(column, numeric::bignumeric(value.into(), 0))?;
+            }
+            (Form::BigNumeric, Value::UInt(value)) => {
+                self.number(column, numeric::bignumeric(value.into(), 0))?;
             }
             (Form::BigNumeric, Value::Decimal { unscaled, scale }) => {
                 self.number(column, numeric::bignumeric(unscaled, scale))?;

@@ -5,7 +5,7 @@
 //! request to bytes), `delivery` (what is sent and how it ends), `append` (one connection) with `status`
 //! (what an answer means), `pool` with `load` (which connection), `watch` (how long that takes), `settle` with
 //! `letter` and `letters` (what becomes of rows that are refused), `tables` with `rest` and `query` (target
-//! tables), `staleness` (what it is chosen from), `auth` (tokens), `connect` (proxies), `meters`; `access` for who examines the service.
+//! tables), `evolve` (changes of their columns), `sweep` (rows that are gone) with `visible`, `staleness` (what it is chosen from), `auth` (tokens), `connect` (proxies), `meters`; `access` for who examines the service.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,7 +16,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use super::{Batch, BoxFuture, Durable, Pending, Prepared, Sink, SinkError};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::event::{TableId, TableLayout};
+use crate::event::{ColumnType, TableId, TableLayout, TxnStart};
+use crate::schema::{Evolution, Fit, Projection};
 use crate::status::Status;
 use crate::task::{self, Task};
 
@@ -29,6 +30,7 @@ mod delivery;
 mod descriptor;
 mod encode;
 mod error;
+mod evolve;
 #[cfg(test)]
 mod fixture;
 mod json;
@@ -44,11 +46,14 @@ mod pool;
 mod query;
 mod rest;
 mod settle;
+mod shown;
 mod staleness;
 mod status;
+mod sweep;
 mod tables;
 mod text;
 mod types;
+mod visible;
 mod waits;
 mod watch;
 mod wire;
@@ -80,6 +85,9 @@ const UNSETTLED: usize = 64;
 /// Images above this many bytes are encoded on a thread for blocking work.
 const INLINE_BYTES: usize = 256 << 10;
 
+/// A batch on its way, until its end.
+type Delivered = BoxFuture<'static, Result<Durable, Error>>;
+
 /// BigQuery.
 #[derive(Debug)]
 pub struct BigQuery {
@@ -94,7 +102,10 @@ pub struct BigQuery {
 /// What is known about tables.
 #[derive(Debug, Default)]
 struct Targets {
-    of: HashMap<TableId, Arc<Target>>,
+    /// By layout: a log that is read again has older ones.
+    of: HashMap<TableId, Vec<Arc<Target>>>,
+    /// Where columns go, by layout; a layout that is not here goes to columns of its own names.
+    projections: HashMap<TableId, Vec<Projection>>,
     /// Whose each target is, by its name without regard to case.
     owners: HashMap<String, TableId>,
 }
@@ -161,9 +172,8 @@ impl BigQuery {
     fn target(&self, layout: &Arc<TableLayout>) -> Result<Arc<Target>, Error> {
         let mut targets = self.targets.lock().unwrap_or_else(PoisonError::into_inner);
         let table = &layout.table;
-        if let Some(target) = targets.of.get(table)
-            && target.serves(layout)
-        {
+        let known = targets.of.get(table).into_iter().flatten();
+        if let Some(target) = known.into_iter().find(|target| target.serves(layout)) {
             return Ok(Arc::clone(target));
         }
         let place = self.place(table);
@@ -178,8 +188,19 @@ impl BigQuery {
                 target: place.to_string(),
             });
         }
-        let target = Arc::new(Target::new(Arc::clone(layout), place, self.config.values)?);
-        targets.of.insert(table.clone(), Arc::clone(&target));
+        let projections = targets.projections.get(table).into_iter().flatten();
+        let projection = projections.into_iter().find(|one| one.layout == **layout);
+        let target = Arc::new(match projection {
+            Some(projection) => {
+                Target::projected(Arc::clone(layout), &projection.columns, place, self.config.values)?
+            }
+            None => Target::new(Arc::clone(layout), place, self.config.values)?,
+        });
+        targets
+            .of
+            .entry(table.clone())
+            .or_default()
+            .push(Arc::clone(&target));
         Ok(target)
     }
 
@@ -190,8 +211,12 @@ impl BigQuery {
         targets.of.remove(table);
     }
 
-    async fn deliver(&self, batch: Batch) -> Result<Pending, Error> {
+    async fn deliver(&self, batch: Batch) -> Result<Delivered, Error> {
         let target = self.target(&batch.layout)?;
+        self.deliver_to(target, batch).await
+    }
+
+    async fn deliver_to(&self, target: Arc<Target>, batch: Batch) -> Result<Delivered, Error> {
         let batch = Arc::new(batch);
         let mut encoder = BatchEncoder::new(Arc::clone(&target), Arc::clone(&batch));
         let shipment = Shipment {
@@ -311,8 +336,52 @@ impl Sink for BigQuery {
         })
     }
 
+    fn fit(&self, was: ColumnType, is: ColumnType, key: bool) -> Fit {
+        let target = |kind| types::Form::of(kind, key, &self.config.values).target();
+        evolve::fit(target(was), target(is))
+    }
+
+    fn project(&self, table: &TableId, projections: Vec<Projection>) {
+        let mut targets = self.targets.lock().unwrap_or_else(PoisonError::into_inner);
+        targets.of.remove(table);
+        targets.projections.insert(table.clone(), projections);
+    }
+
+    fn evolve<'a>(
+        &'a self,
+        projection: &'a Projection,
+        evolution: &'a Evolution,
+    ) -> BoxFuture<'a, Result<Vec<String>, SinkError>> {
+        Box::pin(async move {
+            let layout = Arc::new(projection.layout.clone());
+            let place = self.place(&layout.table);
+            let target = Target::projected(layout, &projection.columns, place, self.config.values)?;
+            Ok(self
+                .tables
+                .evolve(&target, evolution, &self.config.values)
+                .await?)
+        })
+    }
+
+    fn sweep<'a>(
+        &'a self,
+        projection: &'a Projection,
+        at: TxnStart,
+    ) -> BoxFuture<'a, Result<u64, SinkError>> {
+        Box::pin(async move {
+            let layout = Arc::new(projection.layout.clone());
+            let place = self.place(&layout.table);
+            let target = Target::projected(layout, &projection.columns, place, self.config.values)?;
+            Ok(self.sweep_target(&target, at).await?)
+        })
+    }
+
     fn write(&self, batch: Batch) -> BoxFuture<'_, Result<Pending, SinkError>> {
-        Box::pin(async move { Ok(self.deliver(batch).await?) })
+        Box::pin(async move {
+            let delivered = self.deliver(batch).await?;
+            let pending: Pending = Box::pin(async move { Ok(delivered.await?) });
+            Ok(pending)
+        })
     }
 }
 

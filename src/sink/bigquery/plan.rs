@@ -9,8 +9,9 @@ use super::error::Error;
 use super::types::{Form, TargetType};
 use super::{descriptor, name};
 use crate::config::Values;
-use crate::event::{ColumnName, TableId, TableLayout};
+use crate::event::{Column, ColumnName, TableId, TableLayout};
 use crate::proto::descriptor::DescriptorProto;
+use crate::schema::TargetColumn;
 
 /// The column that says when a row's transaction was committed at the source.
 pub(super) const COMMIT_TIME: &str = "_replicator_commit_time";
@@ -55,10 +56,14 @@ impl std::fmt::Display for Place {
 pub(super) struct PlannedColumn {
     /// Name in the source.
     pub(super) source: ColumnName,
+    /// What its name in BigQuery is made of: the source's name when the column was made.
+    pub(super) made_of: ColumnName,
     /// Name in BigQuery.
     pub(super) target: String,
     /// How values are written.
     pub(super) form: Form,
+    /// Whether its values are written; if not, it has no field and no column.
+    pub(super) written: bool,
     /// Field number in the writer schema.
     pub(super) field: u32,
     /// Whether it belongs to the key.
@@ -92,6 +97,21 @@ impl Target {
     /// # Errors
     /// [`Error::Key`], [`Error::TooManyColumns`], [`Error::SameColumn`] if BigQuery cannot hold it under CDC.
     pub(super) fn new(layout: Arc<TableLayout>, place: Place, values: Values) -> Result<Target, Error> {
+        let own = layout.columns.iter().map(|column| Some(TargetColumn::of(column)));
+        let own: Vec<Option<TargetColumn>> = own.collect();
+        Target::projected(layout, &own, place, values)
+    }
+
+    /// Plans a table whose columns are written to `columns`, one for each.
+    ///
+    /// # Errors
+    /// [`Error::Key`], [`Error::TooManyColumns`], [`Error::SameColumn`] if BigQuery cannot hold it under CDC.
+    pub(super) fn projected(
+        layout: Arc<TableLayout>,
+        columns: &[Option<TargetColumn>],
+        place: Place,
+        values: Values,
+    ) -> Result<Target, Error> {
         let table = &layout.table;
         let key_columns = layout.key_columns();
         if key_columns.is_empty() || key_columns.len() > MAX_KEY_COLUMNS {
@@ -106,17 +126,14 @@ impl Target {
                 columns: layout.columns.len(),
             });
         }
+        let mut last = 0;
         let columns: Vec<PlannedColumn> = layout
             .columns
             .iter()
-            .zip(1..)
-            .map(|(column, field)| PlannedColumn {
-                source: column.name.clone(),
-                target: name::column(column.name.as_str()),
-                form: Form::of(column.kind, column.key.is_some(), &values),
-                field,
-                key: column.key.is_some(),
-                nullable: column.nullable,
+            .zip(columns.iter().chain(std::iter::repeat(&None)))
+            .map(|(column, target)| {
+                last += u32::from(target.is_some());
+                planned(column, target.as_ref(), last, &values)
             })
             .collect();
         tell_apart(table, &columns)?;
@@ -125,7 +142,6 @@ impl Target {
             .filter_map(|index| columns.get(*index))
             .map(|column| column.target.clone())
             .collect();
-        let last = u32::try_from(columns.len()).unwrap_or(u32::MAX);
         let schema = descriptor(&columns);
         let destination = Destination::new(table.clone(), place, Mode::Cdc, schema);
         destination.meters.policies(&values);
@@ -148,28 +164,52 @@ impl Target {
 
     /// The table's columns as BigQuery shall have them: name, type, whether of the key, description.
     pub(super) fn fields(&self) -> impl Iterator<Item = (&str, TargetType, bool, Option<String>)> {
-        let planned = self.columns.iter().map(|column| {
-            let description = (column.source.as_str() != column.target).then(|| {
-                format!("source column: {}", column.source)
-                    .chars()
-                    .take(MAX_DESCRIPTION)
-                    .collect()
-            });
+        let planned = self.columns.iter().filter(|column| column.written).map(|column| {
             (
                 column.target.as_str(),
                 column.form.target(),
                 column.key,
-                description,
+                description(column.source.as_str(), &column.target),
             )
         });
         planned.chain([(COMMIT_TIME, TargetType::Timestamp, false, None)])
     }
 }
 
+/// What a column's description says, if its name is not the source's.
+pub(super) fn description(source: &str, target: &str) -> Option<String> {
+    let text = || {
+        format!("source column: {source}")
+            .chars()
+            .take(MAX_DESCRIPTION)
+            .collect()
+    };
+    (source != target).then(text)
+}
+
+/// A column that is written to `target`, under the field number `field`.
+fn planned(column: &Column, target: Option<&TargetColumn>, field: u32, values: &Values) -> PlannedColumn {
+    let key = column.key.is_some();
+    let own = Form::of(column.kind, key, values);
+    let made = target.map_or(own, |target| Form::of(target.kind, key, values));
+    let made_of = target.map_or(&column.name, |target| &target.name);
+    PlannedColumn {
+        source: column.name.clone(),
+        made_of: made_of.clone(),
+        target: name::column(made_of.as_str()),
+        // A column that was widened takes the values of a log from before in its wider form.
+        form: if own.target() == made.target() { own } else { made },
+        written: target.is_some(),
+        field,
+        key,
+        nullable: column.nullable,
+    }
+}
+
 /// Names are given one by one, so that two may meet: `a_b_` with the hash of `a/b`, beside `a/b`.
 fn tell_apart(table: &TableId, columns: &[PlannedColumn]) -> Result<(), Error> {
     let mut owners = HashMap::new();
-    for column in columns {
+    for column in columns.iter().filter(|column| column.written) {
         if let Some(first) = owners.insert(name::folded(&column.target), &column.source) {
             return Err(Error::SameColumn {
                 table: table.clone(),
@@ -185,6 +225,7 @@ fn tell_apart(table: &TableId, columns: &[PlannedColumn]) -> Result<(), Error> {
 fn descriptor(columns: &[PlannedColumn]) -> DescriptorProto {
     let planned = columns
         .iter()
+        .filter(|column| column.written)
         .map(|column| (column.target.as_str(), column.form.wire()));
     descriptor::of(planned.chain([(COMMIT_TIME, Form::Timestamp.wire())]))
 }

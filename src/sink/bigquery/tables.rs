@@ -8,7 +8,7 @@ use reqwest::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::auth::{Tokens, address};
+use super::auth::Tokens;
 use super::connect::Server;
 use super::delivery::Destination;
 use super::error::Error;
@@ -17,18 +17,15 @@ use super::plan::{Place, Target};
 use super::query::{Answered, Jobs};
 use super::rest::{Call, Refusal, Rest, delays};
 use super::staleness::{self, interval};
-use super::status::{Failure, Lasting, Streak, Verdict};
 use super::types::TargetType;
 use crate::config::Staleness;
-use crate::proto::storage::big_query_write_client::BigQueryWriteClient;
-use crate::proto::storage::{GetWriteStreamRequest, WriteStreamView};
 use crate::sink::Prepared;
 
 /// Clustering columns that BigQuery takes.
 const MAX_CLUSTERING: usize = 4;
 
 /// How long a new table may take to become known to the write API and to the REST API.
-const SPREADING: Duration = Duration::from_secs(300);
+pub(super) const SPREADING: Duration = Duration::from_secs(300);
 
 /// Makes and checks tables.
 #[derive(Debug)]
@@ -46,14 +43,15 @@ pub(super) struct Tables {
 /// What is read of a table resource.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct Found {
-    schema: FoundSchema,
+pub(super) struct Found {
+    pub(super) schema: FoundSchema,
     table_constraints: FoundConstraints,
     /// Only of a table with rows that are not in its storage yet.
     streaming_buffer: Option<Value>,
     /// Rows without those; REST writes it as text.
     num_rows: Option<String>,
-    max_staleness: Option<String>,
+    /// An INTERVAL in canonical form.
+    pub(super) max_staleness: Option<String>,
 }
 
 impl Found {
@@ -66,12 +64,12 @@ impl Found {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct FoundSchema {
+pub(super) struct FoundSchema {
     fields: Vec<FoundField>,
 }
 
 impl FoundSchema {
-    fn field(&self, name: &str) -> Option<&FoundField> {
+    pub(super) fn field(&self, name: &str) -> Option<&FoundField> {
         self.fields
             .iter()
             .find(|field| name::folded(&field.name) == name::folded(name))
@@ -80,9 +78,9 @@ impl FoundSchema {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct FoundField {
+pub(super) struct FoundField {
     name: String,
-    r#type: String,
+    pub(super) r#type: String,
     mode: String,
     /// Parameters of the type; REST writes them as text.
     precision: Option<Value>,
@@ -181,7 +179,7 @@ impl Tables {
         })
     }
 
-    async fn find(&self, place: &Place) -> Result<Option<Found>, Error> {
+    pub(super) async fn find(&self, place: &Place) -> Result<Option<Found>, Error> {
         get(&self.rest, place).await?.map(read).transpose()
     }
 
@@ -204,15 +202,24 @@ impl Tables {
         }
     }
 
-    async fn examine(&self, target: &Target, found: &Found) -> Result<Prepared, Error> {
+    /// Whether a table has the columns that are written to it.
+    ///
+    /// # Errors
+    /// [`Error::Misfit`].
+    pub(super) fn examine_columns(&self, target: &Target, found: &Found) -> Result<(), Error> {
         let problems = misfits(target, found);
-        if !problems.is_empty() {
-            return Err(Error::Misfit {
-                table: target.layout.table.clone(),
-                target: target.destination.place.to_string(),
-                problems,
-            });
+        if problems.is_empty() {
+            return Ok(());
         }
+        Err(Error::Misfit {
+            table: target.layout.table.clone(),
+            target: target.destination.place.to_string(),
+            problems,
+        })
+    }
+
+    async fn examine(&self, target: &Target, found: &Found) -> Result<Prepared, Error> {
+        self.examine_columns(target, found)?;
         Ok(if self.was_written(&target.destination.place, found).await? {
             Prepared::NotEmpty
         } else {
@@ -327,47 +334,6 @@ impl Tables {
             object.insert("maxStaleness".to_owned(), json!(interval(max_staleness)));
         }
         body
-    }
-
-    /// Waits until the write API knows a new table; a row that is sent earlier would be refused.
-    async fn wait_for_stream(&self, destination: &Destination) -> Result<(), Error> {
-        let began = self.rest.clock().now();
-        let mut waits = delays();
-        let mut streak = Streak::default();
-        loop {
-            let Some(failure) = self.stream_known(destination).await? else {
-                return Ok(());
-            };
-            let now = self.rest.clock().now();
-            let waited = now.saturating_duration_since(began);
-            let lasted = streak.meet(failure.code, now);
-            let (limit, lasting) = match failure.verdict() {
-                Verdict::Within(limit, lasting) => (limit, lasting),
-                Verdict::Again | Verdict::Slower(_) => (SPREADING, Lasting::Unavailable),
-                Verdict::Block | Verdict::Never => (Duration::ZERO, Lasting::Unavailable),
-            };
-            if lasted >= limit {
-                return Err(lasting.error(destination, &failure, waited));
-            }
-            self.rest.clock().sleep(waits.next().unwrap_or(SPREADING)).await;
-        }
-    }
-
-    async fn stream_known(&self, destination: &Destination) -> Result<Option<Failure>, Error> {
-        let mut client = BigQueryWriteClient::new(self.server.channel());
-        let mut request = tonic::Request::new(GetWriteStreamRequest {
-            name: destination.stream.clone(),
-            view: WriteStreamView::Full.into(),
-        });
-        request.set_timeout(Duration::from_secs(30));
-        let bearer = self.tokens.bearer().await?;
-        address(request.metadata_mut(), "name", &destination.stream, bearer);
-        match client.get_write_stream(request).await {
-            Ok(_) => Ok(None),
-            // Only Google is sure to have this call; without it the first append finds out.
-            Err(status) if status.code() == tonic::Code::Unimplemented => Ok(None),
-            Err(status) => Ok(Some(Failure::of_call(&status))),
-        }
     }
 }
 

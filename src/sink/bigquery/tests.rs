@@ -9,13 +9,15 @@ use super::fixture::server::{Server as WriteServer, Step};
 use super::fixture::{Cell, changes, column, image, inserts, layout, plain};
 use super::*;
 use crate::config::{
-    Auth, BigQuerySink, MysqlSource, Secret, Snapshot, SnapshotMode, Staleness, TablePatterns, Tls, TlsMode,
+    Auth, BigQuerySink, MysqlSource, SchemaChanges, Secret, Snapshot, SnapshotMode, Staleness, TablePatterns,
+    Tls, TlsMode,
 };
 use crate::event::{ColumnType, Op};
 use crate::fault::Fault;
 
 fn config(rest: &str, write: &str) -> Config {
     Config {
+        schema_changes: SchemaChanges::default(),
         pipeline: "shop".to_owned(),
         source: MysqlSource {
             name: "shop".to_owned(),

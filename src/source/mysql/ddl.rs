@@ -11,7 +11,7 @@ mod dml;
 mod tests;
 
 use super::lexer::{self, Dialect};
-use crate::event::TableId;
+use crate::event::{AlterSaid, TableId};
 use cursor::Cursor;
 
 /// A statement's class.
@@ -64,7 +64,10 @@ pub enum Statement {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DdlKind {
     /// Changes columns, keys, indexes or options; rows follow the columns.
-    AlterTable,
+    AlterTable {
+        /// What it says of columns.
+        said: AlterSaid,
+    },
     /// Creates a table.
     CreateTable {
         /// `CREATE OR REPLACE`: a table of this name is dropped first.
@@ -261,7 +264,9 @@ fn index(cursor: &mut Cursor<'_>) -> Option<Statement> {
     cursor.take_if_exists();
     cursor.skip_past("ON")?;
     let tables = vec![cursor.table()?];
-    let kind = DdlKind::AlterTable;
+    let kind = DdlKind::AlterTable {
+        said: AlterSaid::default(),
+    };
     Some(Statement::Ddl { kind, tables })
 }
 

@@ -60,18 +60,17 @@ enum ReadError {
 impl Classify for ReadError {
     fn fault(&self) -> Fault {
         match self {
-            ReadError::Behind => Fault::RETRY,
-            ReadError::Changed { table, .. } | ReadError::Gone(table) => Fault::Table(table.clone()),
+            // The log will say so, and then the table is copied again as it is by then.
+            ReadError::Behind | ReadError::Changed { .. } | ReadError::Gone(_) => Fault::RETRY,
             ReadError::CutShort(_) => Fault::Fatal,
         }
     }
 
     fn hint(&self) -> Option<String> {
         match self {
-            ReadError::Behind | ReadError::CutShort(_) => None,
-            ReadError::Changed { .. } | ReadError::Gone(_) => Some(
-                "remove the table from the checkpoint and drop its target, so that it is copied anew as it is now".to_owned(),
-            ),
+            ReadError::Behind | ReadError::CutShort(_) | ReadError::Changed { .. } | ReadError::Gone(_) => {
+                None
+            }
         }
     }
 }
@@ -277,6 +276,16 @@ impl Source for Mysql {
             };
             let new = tables.iter().filter(|table| !known.contains(&table.id));
             new.map(layout).collect::<Result<_, _>>().map_err(boxed)
+        })
+    }
+
+    fn layout<'a>(&'a self, table: &'a TableId) -> BoxFuture<'a, Result<Option<TableLayout>, SourceError>> {
+        Box::pin(async move {
+            let mut conn = self.sessions.take().await.map_err(boxed)?;
+            let found = read_table(&mut conn, table).await.map_err(boxed)?;
+            self.sessions.give(conn);
+            let layout = |table| Decoder::from_catalog(&table).map(|decoder| (**decoder.layout()).clone());
+            found.map(layout).transpose().map_err(boxed)
         })
     }
 

@@ -110,7 +110,7 @@ fn snapshot_rows_carry_the_low_watermark() {
         .into_iter()
         .map(|row| row.3)
         .collect();
-    assert_eq!(numbers, ["1/2/10/0", "1/2/10/0"]);
+    assert_eq!(numbers, ["1/2/10/1", "1/2/10/1"]);
 }
 
 /// The refused rows of the only block: number, whether stale, reason.

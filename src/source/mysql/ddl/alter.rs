@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::cursor::Cursor;
 use super::{DdlKind, Statement, other_object, renamed};
-use crate::event::TableId;
+use crate::event::{AlterSaid, TableId};
 
 /// What a clause of ALTER TABLE means.
 enum Clause<'a> {
@@ -14,10 +14,12 @@ enum Clause<'a> {
     Rename(TableId),
     /// Rows change without rows events; another table may be part of it.
     Rows(Option<TableId>),
-    /// A column is added, or another one gets this name.
-    Adds(Vec<Cow<'a, str>>),
-    /// A column is dropped, or loses this name.
+    /// Columns are added; for each whether rows that exist have NULL in it.
+    Adds(Vec<(Cow<'a, str>, bool)>),
+    /// A column is dropped.
     Drops(Cow<'a, str>),
+    /// A column gets another name: old, new.
+    RenamesColumn(Cow<'a, str>, Cow<'a, str>),
 }
 
 pub(super) fn alter(cursor: &mut Cursor<'_>) -> Option<Statement> {
@@ -45,6 +47,7 @@ fn alter_table(cursor: &Cursor<'_>, table: TableId, ignore: bool) -> Statement {
     let mut rows = ignore;
     let mut tables = vec![table.clone()];
     let (mut added, mut dropped) = (Vec::new(), Vec::new());
+    let mut said = AlterSaid::default();
     for mut part in cursor.clauses() {
         match clause(&mut part) {
             Clause::Definition => {}
@@ -53,8 +56,15 @@ fn alter_table(cursor: &Cursor<'_>, table: TableId, ignore: bool) -> Statement {
                 rows = true;
                 tables.extend(other);
             }
-            Clause::Adds(names) => added.extend(names),
+            Clause::Adds(columns) => {
+                for (name, empty) in columns {
+                    said.added_empty.extend(empty.then(|| name.to_string()));
+                    added.push(name);
+                }
+            }
             Clause::Drops(name) => dropped.push(name),
+            Clause::RenamesColumn(old, new) if old.eq_ignore_ascii_case(&new) => {}
+            Clause::RenamesColumn(old, new) => said.renamed.push((old.to_string(), new.to_string())),
         }
     }
     // Column names compare without case; so does this, for the letters that names are mostly made of.
@@ -69,7 +79,7 @@ fn alter_table(cursor: &Cursor<'_>, table: TableId, ignore: bool) -> Statement {
     match new_name {
         Some(name) => renamed(vec![(table, name)]),
         None => Statement::Ddl {
-            kind: DdlKind::AlterTable,
+            kind: DdlKind::AlterTable { said },
             tables,
         },
     }
@@ -95,12 +105,26 @@ fn clause<'a>(part: &mut Cursor<'a>) -> Clause<'a> {
         "DROP" => drop_clause(part),
         "ADD" => add_clause(part),
         "MODIFY" | "CHANGE" if is_generated(part) => Clause::Rows(None),
+        "CHANGE" => {
+            part.take("COLUMN");
+            part.take_if_exists();
+            names(part)
+        }
         _ => Clause::Definition,
     }
 }
 
 fn rename_clause<'a>(part: &mut Cursor<'a>) -> Clause<'a> {
-    if part.take_any(&["COLUMN", "INDEX", "KEY"]) {
+    if part.take("COLUMN") {
+        part.take_if_exists();
+        let old = part.name();
+        part.take("TO");
+        return match (old, part.name()) {
+            (Some(old), Some(new)) => Clause::RenamesColumn(old, new),
+            _ => Clause::Definition,
+        };
+    }
+    if part.take_any(&["INDEX", "KEY"]) {
         return Clause::Definition;
     }
     if !part.take_any(&["TO", "AS"]) {
@@ -154,12 +178,41 @@ fn add_clause<'a>(part: &mut Cursor<'a>) -> Clause<'a> {
     part.take("COLUMN");
     part.take_if_exists();
     if !part.take_symbol('(') {
-        return part
-            .name()
-            .map_or(Clause::Definition, |name| Clause::Adds(vec![name]));
+        return match part.name() {
+            Some(name) => Clause::Adds(vec![(name, is_empty(part))]),
+            None => Clause::Definition,
+        };
     }
     let mut inner = part.clauses_in_parentheses();
-    Clause::Adds(inner.iter_mut().filter_map(Cursor::name).collect())
+    let added = inner.iter_mut().filter_map(|column| {
+        let name = column.name()?;
+        Some((name, is_empty(column)))
+    });
+    Clause::Adds(added.collect())
+}
+
+/// `old new …`
+fn names<'a>(part: &mut Cursor<'a>) -> Clause<'a> {
+    match (part.name(), part.name()) {
+        (Some(old), Some(new)) => Clause::RenamesColumn(old, new),
+        _ => Clause::Definition,
+    }
+}
+
+/// Whether the definition of an added column leaves it NULL in the rows that exist: nullable, without a default,
+/// not computed, not numbered. A TIMESTAMP may have a default that nobody wrote.
+fn is_empty(column: &Cursor<'_>) -> bool {
+    const VALUED: [&str; 8] = [
+        "NOT",
+        "DEFAULT",
+        "AS",
+        "GENERATED",
+        "AUTO_INCREMENT",
+        "SERIAL",
+        "TIMESTAMP",
+        "PRIMARY",
+    ];
+    !VALUED.iter().any(|word| column.contains(word))
 }
 
 /// Whether a column's definition computes it: `[GENERATED ALWAYS] AS (…)`. Its values may be other

@@ -30,7 +30,7 @@ fn short(statement: &Statement) -> String {
     };
     match statement {
         Statement::Ddl { kind, tables } => match kind {
-            DdlKind::AlterTable => format!("alter{}", list(tables)),
+            DdlKind::AlterTable { .. } => format!("alter{}", list(tables)),
             DdlKind::CreateTable {
                 or_replace,
                 select,

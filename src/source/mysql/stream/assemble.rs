@@ -10,7 +10,9 @@ use super::error::StreamError;
 use super::raw::{self, FLAG_ARTIFICIAL, FLAG_IGNORABLE, RawEvent, kind};
 use super::xa::{Held, Replay, Undecided};
 use crate::config::TablePatterns;
-use crate::event::{BinlogCoord, BreakCause, CommitPoint, Epoch, Gtid, Item, LastEvent, TableId, TxnStart};
+use crate::event::{
+    AlterSaid, BinlogCoord, BreakCause, CommitPoint, Epoch, Gtid, Item, LastEvent, TableId, TxnStart,
+};
 use crate::source::mysql::catalog::CatalogTable;
 use crate::source::mysql::decoder::Decoder;
 use crate::source::mysql::lexer::Dialect;
@@ -20,10 +22,23 @@ use crate::source::mysql::lexer::Dialect;
 pub enum Out {
     /// For the pipeline.
     Item(Item),
-    /// A statement altered a captured table: whether its columns changed, the catalog tells.
-    Altered(TableId, TxnStart),
+    /// A statement altered a captured table: what its columns are, the catalog tells.
+    Altered(Altered),
     /// The rows of an XA transaction are due, and are not at hand: they stand in the log.
     Replay(Replay),
+}
+
+/// A table that a statement altered.
+#[derive(Debug)]
+pub struct Altered {
+    /// Which.
+    pub table: TableId,
+    /// What the statement said of its columns.
+    pub said: AlterSaid,
+    /// The transaction.
+    pub at: TxnStart,
+    /// The statement.
+    pub statement: Arc<str>,
 }
 
 /// Where rows of a table map go.

@@ -23,7 +23,7 @@ mod replay;
 mod tables;
 mod xa;
 
-use assemble::{Assembler, Out};
+use assemble::{Altered, Assembler, Out};
 use error::StreamError;
 use open::Dumps;
 use raw::{FLAG_ARTIFICIAL, RawEvent, kind};
@@ -33,7 +33,7 @@ use super::catalog_read::read_table;
 use super::decoder::Decoder;
 use super::error::MysqlError;
 use crate::clock::Clock;
-use crate::event::{Break, BreakCause, Gtid, GtidSource, Item, TableId, TxnStart};
+use crate::event::{Break, BreakCause, Ddl, DdlWhat, Gtid, GtidSource, Item};
 use crate::fault::boxed;
 use crate::source::{BoxFuture, ItemStream, SourceError};
 
@@ -93,7 +93,7 @@ impl BinlogItems {
             }
             match self.out.pop_front() {
                 Some(Out::Item(item)) => return Ok(item),
-                Some(Out::Altered(table, at)) => return self.altered(&table, at).await,
+                Some(Out::Altered(altered)) => return self.altered(altered).await,
                 Some(Out::Replay(due)) => {
                     let replay = Replaying::begin(&self.dumps, &self.assembler, due, &self.clock);
                     self.replay = Some(replay.await?);
@@ -108,26 +108,40 @@ impl BinlogItems {
 
     /// What a table's columns are after a statement altered it. Whether they are others than those that
     /// flow, only the pipeline knows: the catalog may have been read after the statement already.
-    async fn altered(&mut self, table: &TableId, at: TxnStart) -> Result<Item, StreamError> {
+    async fn altered(&mut self, altered: Altered) -> Result<Item, StreamError> {
+        let Altered {
+            table,
+            said,
+            at,
+            statement,
+        } = altered;
         let mut conn = self.dumps.connector.connect_query().await?;
-        let after = read_table(&mut conn, table).await?;
+        let after = read_table(&mut conn, &table).await?;
         // The connection's end needs no answer.
         drop(conn);
-        let cause = match after {
-            None => BreakCause::RowsWithoutEvents("a later statement dropped it: it".to_owned()),
+        let what = match after {
+            // By a later statement.
+            None => DdlWhat::Dropped,
             Some(after) => {
                 let decoder = Decoder::from_catalog(&after);
                 self.assembler.learn(after);
                 match decoder {
-                    Ok(decoder) => return Ok(Item::Layout(Arc::clone(decoder.layout()), at)),
-                    Err(error) => BreakCause::LayoutUnknown(error.to_string()),
+                    Ok(decoder) => DdlWhat::Altered {
+                        layout: Arc::clone(decoder.layout()),
+                        said,
+                    },
+                    Err(error) => {
+                        let cause = BreakCause::LayoutUnknown(error.to_string());
+                        return Ok(Item::Break(Break { table, cause, at }));
+                    }
                 }
             }
         };
-        Ok(Item::Break(Break {
-            table: table.clone(),
-            cause,
+        Ok(Item::Ddl(Ddl {
+            table,
+            what,
             at,
+            statement,
         }))
     }
 }

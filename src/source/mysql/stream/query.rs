@@ -2,13 +2,15 @@
 //! matters where it ends a transaction, changes columns, or changes rows without events.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::assemble::{Assembler, Out};
+use super::assemble::{Altered, Assembler, Out};
 use super::error::StreamError;
 use super::raw::{RawEvent, kind};
-use crate::event::{BreakCause, TableId};
+use crate::config::shadow_of;
+use crate::event::{AlterSaid, BreakCause, Ddl, DdlWhat, Item, TableId};
 use crate::source::mysql::compressed::EventPart;
 use crate::source::mysql::ddl::{self, DdlKind, Statement};
 use crate::source::mysql::query_event::QueryEvent;
@@ -53,12 +55,7 @@ impl Assembler {
             Statement::RollbackToSavepoint => {
                 let touched = self.open_txn(event)?.touched.clone();
                 let cause = "ROLLBACK TO SAVEPOINT (with a table that has no transactions)";
-                self.break_all(
-                    event,
-                    &touched,
-                    &BreakCause::RowsWithoutEvents(cause.to_owned()),
-                    out,
-                )?;
+                self.happened(event, &touched, &DdlWhat::RowsChanged, cause, out)?;
             }
             Statement::Savepoint => {}
             Statement::XaStart => {
@@ -69,11 +66,10 @@ impl Assembler {
             Statement::XaPrepare => {}
             Statement::XaCommit => return self.xa_commit(event, text, out),
             Statement::XaRollback => return self.xa_rollback(event, text, out),
-            Statement::Ddl { kind, tables } => self.ddl(event, kind, tables, out)?,
+            Statement::Ddl { kind, tables } => self.ddl(event, (kind, text), tables, out)?,
             Statement::DropDatabase { schema } => {
                 let tables = self.captured(|table| table.schema() == schema);
-                let cause = BreakCause::RowsWithoutEvents("DROP DATABASE".to_owned());
-                self.break_all(event, &tables, &cause, out)?;
+                self.happened(event, &tables, &DdlWhat::Dropped, text, out)?;
             }
             Statement::Dml { tables } => self.dml(event, tables.as_deref(), out)?,
             Statement::Other => {}
@@ -93,43 +89,83 @@ impl Assembler {
         self.forget(event)?;
         let touched = self.open_txn(event)?.touched.clone();
         let cause = "a partly rolled back transaction (with a table that has no transactions)";
-        let cause = BreakCause::RowsWithoutEvents(cause.to_owned());
-        self.break_all(event, &touched, &cause, out)?;
+        self.happened(event, &touched, &DdlWhat::RowsChanged, cause, out)?;
         self.commit(event, out)
     }
 
     fn ddl(
         &mut self,
         event: &RawEvent<'_>,
-        kind: &DdlKind,
+        (kind, text): (&DdlKind, &str),
         tables: &[TableId],
         out: &mut Vec<Out>,
     ) -> Result<(), StreamError> {
-        let named: BTreeSet<TableId> = tables
-            .iter()
-            .filter(|table| self.patterns.matches(table))
-            .cloned()
-            .collect();
+        let named: BTreeSet<TableId> = self.of_ours(tables);
         let what = match kind {
-            DdlKind::AlterTable => {
-                let at = self.open_txn(event)?.start;
-                out.extend(named.into_iter().map(|table| Out::Altered(table, at)));
-                return Ok(());
+            DdlKind::AlterTable { said } => return self.altered(event, (said, text), named, out),
+            DdlKind::RenameTable { pairs } => return self.renamed(event, (pairs, text), out),
+            DdlKind::CreateTable { or_replace: true, .. } => {
+                self.happened(event, &named, &DdlWhat::Dropped, text, out)?;
+                DdlWhat::Created
             }
-            DdlKind::CreateTable { or_replace: true, .. } => "CREATE OR REPLACE TABLE",
-            // A table that is captured already cannot be created; one that is not yet is new.
-            DdlKind::CreateTable { .. } => return Ok(()),
-            DdlKind::DropTable => "DROP TABLE",
-            DdlKind::RenameTable { .. } => "RENAME TABLE",
-            DdlKind::TruncateTable => "TRUNCATE TABLE",
-            DdlKind::PartitionRows => "ALTER TABLE on partitions or the tablespace",
+            DdlKind::CreateTable { .. } => DdlWhat::Created,
+            DdlKind::DropTable => DdlWhat::Dropped,
+            DdlKind::TruncateTable => DdlWhat::Truncated,
+            DdlKind::PartitionRows => {
+                self.happened(event, &named, &DdlWhat::RowsChanged, text, out)?;
+                // It may have given the table a new name too.
+                DdlWhat::Created
+            }
         };
-        self.break_all(
-            event,
-            &named,
-            &BreakCause::RowsWithoutEvents(what.to_owned()),
-            out,
-        )
+        self.happened(event, &named, &what, text, out)
+    }
+
+    fn of_ours(&self, tables: &[TableId]) -> BTreeSet<TableId> {
+        let ours = tables.iter().filter(|table| self.patterns.matches(table));
+        ours.cloned().collect()
+    }
+
+    fn altered(
+        &mut self,
+        event: &RawEvent<'_>,
+        (said, text): (&AlterSaid, &str),
+        tables: BTreeSet<TableId>,
+        out: &mut Vec<Out>,
+    ) -> Result<(), StreamError> {
+        let at = self.open_txn(event)?.start;
+        out.extend(tables.into_iter().map(|table| {
+            Out::Altered(Altered {
+                table,
+                said: said.clone(),
+                at,
+                statement: shown(text),
+            })
+        }));
+        Ok(())
+    }
+
+    /// A table that comes by a name is another one than what had it before, unless an online schema change tool
+    /// swaps its copy in: that one has the same rows.
+    fn renamed(
+        &mut self,
+        event: &RawEvent<'_>,
+        (pairs, text): (&[(TableId, TableId)], &str),
+        out: &mut Vec<Out>,
+    ) -> Result<(), StreamError> {
+        let swapped = |(from, to): &&(TableId, TableId)| {
+            from.schema() == to.schema() && shadow_of(from.name()) == Some(to.name())
+        };
+        let swapped: Vec<TableId> = pairs.iter().filter(swapped).map(|(_, to)| to.clone()).collect();
+        let others = |tables: Vec<TableId>| -> Vec<TableId> {
+            let others = tables.into_iter().filter(|table| !swapped.contains(table));
+            others.collect()
+        };
+        let (from, to) = pairs.iter().cloned().unzip();
+        let (gone, came) = (self.of_ours(&others(from)), self.of_ours(&others(to)));
+        self.happened(event, &gone, &DdlWhat::Dropped, text, out)?;
+        self.happened(event, &came, &DdlWhat::Created, text, out)?;
+        let swapped = self.of_ours(&swapped);
+        self.altered(event, (&AlterSaid::default(), text), swapped, out)
     }
 
     /// A write that was logged as a statement. Which tables it wrote to is known for certain only where
@@ -162,8 +198,13 @@ impl Assembler {
         let lower = text.to_lowercase();
         let hit = self.captured(|table| text.is_empty() || lower.contains(&table.name().to_lowercase()));
         tracing::warn!(at = %self.place(), tables = hit.len(), "statement of unknown kind in the binlog");
-        let cause = BreakCause::RowsWithoutEvents("a statement of unknown kind".to_owned());
-        self.break_all(event, &hit, &cause, out)
+        self.happened(
+            event,
+            &hit,
+            &DdlWhat::RowsChanged,
+            "a statement of unknown kind",
+            out,
+        )
     }
 
     fn captured(&self, wanted: impl Fn(&TableId) -> bool) -> BTreeSet<TableId> {
@@ -172,6 +213,26 @@ impl Assembler {
             .filter(|table| wanted(table))
             .cloned()
             .collect()
+    }
+
+    fn happened(
+        &mut self,
+        event: &RawEvent<'_>,
+        tables: &BTreeSet<TableId>,
+        what: &DdlWhat,
+        text: &str,
+        out: &mut Vec<Out>,
+    ) -> Result<(), StreamError> {
+        let at = self.open_txn(event)?.start;
+        out.extend(tables.iter().map(|table| {
+            Out::Item(Item::Ddl(Ddl {
+                table: table.clone(),
+                what: what.clone(),
+                at,
+                statement: shown(text),
+            }))
+        }));
+        Ok(())
     }
 
     fn break_all(
@@ -187,4 +248,11 @@ impl Assembler {
         }
         Ok(())
     }
+}
+
+/// A statement as people are shown it.
+fn shown(text: &str) -> Arc<str> {
+    /// Characters.
+    const SHOWN: usize = 1_000;
+    text.chars().take(SHOWN).collect::<String>().into()
 }

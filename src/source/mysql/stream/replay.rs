@@ -69,7 +69,7 @@ impl Replaying {
             // Its end is told by the log itself, at the commit.
             self.ready.extend(out.into_iter().filter_map(|out| match out {
                 Out::Item(item @ (Item::Rows(_) | Item::Break(_))) => Some(item),
-                Out::Item(Item::Commit(_) | Item::Layout(..)) | Out::Altered(..) | Out::Replay(_) => None,
+                Out::Item(Item::Commit(_) | Item::Ddl(_)) | Out::Altered(..) | Out::Replay(_) => None,
             }));
             if event_kind == kind::XA_PREPARE {
                 self.stream = None;

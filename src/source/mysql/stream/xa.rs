@@ -62,7 +62,7 @@ impl Undecided {
         let bytes = ITEM_BYTES
             + match &item {
                 Item::Rows(changes) => changes.images.bytes() + changes.changes.len() * size_of::<Change>(),
-                Item::Break(_) | Item::Layout(..) | Item::Commit(_) => 0,
+                Item::Break(_) | Item::Ddl(_) | Item::Commit(_) => 0,
             };
         if held.left {
             return;
@@ -295,7 +295,11 @@ impl Assembler {
                     one.at = at;
                     Item::Break(one)
                 }
-                item @ (Item::Layout(..) | Item::Commit(_)) => item,
+                Item::Ddl(mut one) => {
+                    one.at = at;
+                    Item::Ddl(one)
+                }
+                item @ Item::Commit(_) => item,
             })
         }));
     }

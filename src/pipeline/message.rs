@@ -1,0 +1,166 @@
+//! What the tasks of a pipeline tell the keeper, and what they share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::sync::{Notify, oneshot};
+
+use super::hold::Released;
+use super::mark::Mark;
+use super::routes::Routes;
+use crate::checkpoint::{Applying, Phase, TableState};
+use crate::clock::Clock;
+use crate::event::{Chunk, CommitPoint, Epoch, GtidSet, LogPosition, TableId, TxnStart};
+use crate::sink::{BoxFuture, Pending};
+use crate::status::Status;
+
+/// One table's part of a flush.
+pub struct Delivery {
+    /// The table.
+    pub table: TableId,
+    /// The first transaction in it.
+    pub at: TxnStart,
+    /// Its end.
+    pub pending: Pending,
+}
+
+impl std::fmt::Debug for Delivery {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Delivery")
+            .field("table", &self.table)
+            .finish_non_exhaustive()
+    }
+}
+
+/// One table's part of a flush that waits until its target is changed.
+pub struct Wait {
+    /// The table.
+    pub table: TableId,
+    /// The first transaction in it.
+    pub at: TxnStart,
+    /// Its end.
+    pub ended: BoxFuture<'static, Released>,
+}
+
+impl std::fmt::Debug for Wait {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Wait")
+            .field("table", &self.table)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What is told to the keeper.
+pub enum Message {
+    /// Tables are followed from here on; answered once that is durable.
+    Open(Vec<TableState>, oneshot::Sender<()>),
+    /// A flush is under way. Sent in the order of the log.
+    Unit {
+        /// Commit points among and after its rows.
+        points: Vec<CommitPoint>,
+        /// Its parts.
+        deliveries: Vec<Delivery>,
+        /// Its parts that wait.
+        waiting: Vec<Wait>,
+        /// What was decided of tables in it.
+        marks: Vec<Mark>,
+    },
+    /// What was decided of tables; answered once it is durable.
+    Marks(Vec<Mark>, oneshot::Sender<()>),
+    /// A table's state, if it was ever opened, and the place up to which everything is safe.
+    Read(TableId, oneshot::Sender<(Option<TableState>, LogPosition)>),
+    /// A change of a table's columns is about to be carried out; answered once that is durable.
+    Applying(TableId, Box<Applying>, oneshot::Sender<()>),
+    /// It is carried out; answered with the table's state once that is durable.
+    Applied(TableId, oneshot::Sender<()>),
+    /// A table is to be copied again; answered once that is durable.
+    Reopen(TableId, String, oneshot::Sender<()>),
+    /// A table whose rows are to be read again is in this phase from here on; answered with its state once that
+    /// is durable, or without one if nothing is to be read again.
+    Refill(TableId, Phase, oneshot::Sender<Option<TableState>>),
+    /// A table must not be followed any more; answered once that is durable.
+    Parked(TableId, String, oneshot::Sender<()>),
+    /// The source has no such table any more; answered once that is durable.
+    Gone(TableId, oneshot::Sender<()>),
+    /// The rows that a sweep at this place was to delete are deleted.
+    Swept(TableId, TxnStart),
+    /// Rows will carry this epoch; answered once it is durable.
+    Epoch(Epoch, oneshot::Sender<()>),
+    /// A table's low watermark; answered once it is durable.
+    Watermark(TableId, TxnStart, Option<GtidSet>, oneshot::Sender<()>),
+    /// A chunk of the snapshot with this low watermark was planned.
+    Planned(TableId, TxnStart, Chunk),
+    /// Every row of a chunk of the snapshot with this low watermark is acknowledged.
+    Chunk(TableId, TxnStart, Chunk, u64),
+    /// A table must not be followed any more.
+    Park(TableId, String, Option<TxnStart>),
+}
+
+impl std::fmt::Debug for Message {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Message::Open(..) => "open",
+            Message::Unit { .. } => "unit",
+            Message::Marks(..) => "marks",
+            Message::Read(..) => "read",
+            Message::Applying(..) => "applying",
+            Message::Applied(..) => "applied",
+            Message::Reopen(..) => "reopen",
+            Message::Refill(..) => "refill",
+            Message::Parked(..) => "parked",
+            Message::Gone(..) => "gone",
+            Message::Swept(..) => "swept",
+            Message::Epoch(..) => "epoch",
+            Message::Watermark(..) => "watermark",
+            Message::Planned(..) => "planned",
+            Message::Chunk(..) => "chunk",
+            Message::Park(..) => "park",
+        })
+    }
+}
+
+/// Flushes under way, for the one who decides when to send the next.
+#[derive(Debug, Default)]
+pub struct InFlight {
+    units: AtomicUsize,
+    ended: Notify,
+}
+
+impl InFlight {
+    /// Notes a flush.
+    pub fn begin(&self) {
+        self.units.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Notes its end.
+    pub fn end(&self) {
+        self.units.fetch_sub(1, Ordering::SeqCst);
+        self.ended.notify_waiters();
+    }
+
+    /// Waits until at most `most` flushes are under way.
+    pub async fn at_most(&self, most: usize) {
+        loop {
+            let ended = self.ended.notified();
+            tokio::pin!(ended);
+            ended.as_mut().enable();
+            if self.units.load(Ordering::SeqCst) <= most {
+                return;
+            }
+            ended.await;
+        }
+    }
+}
+
+/// What the keeper shares with the other tasks.
+#[derive(Debug, Clone)]
+pub struct Shared {
+    /// What happens to each table.
+    pub routes: Arc<Routes>,
+    /// Flushes under way.
+    pub in_flight: Arc<InFlight>,
+    /// What the outside is told.
+    pub status: Arc<Status>,
+    /// Time.
+    pub clock: Clock,
+}

@@ -1,0 +1,459 @@
+//! Sees to tables beside the stream: opens those that appear, carries out changes of columns, copies
+//! tables again whose rows changed without row events, and sweeps what is gone. Each table is seen to by
+//! one job at a time; what is due is in the table's durable state, so a restart goes on where this one was.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::{mpsc, oneshot};
+
+use super::error::PipelineError;
+use super::follow::{OpenRequest, Opening};
+use super::mark::Mark;
+use super::message::Message;
+use super::releases::Release;
+use super::snapshot::{self, Copying, Failed};
+use super::work::{Change, Work};
+use crate::checkpoint::{Applying, Phase, TableState};
+use crate::config::{AddedDefault, Adding, SchemaChanges};
+use crate::event::{AlterSaid, Break, BreakCause, LogPosition, TableId, TableLayout, TxnStart};
+use crate::failpoint;
+use crate::fault::Fault;
+use crate::schema::{self, Planned, Projection, Unfit};
+use crate::sink::{BoxFuture, Prepared, SinkError};
+
+/// Tables that are seen to at the same time, at most.
+const JOBS: usize = 64;
+/// How often it is looked whether a position is safe.
+const POLL: Duration = Duration::from_millis(200);
+
+/// What seeing to tables needs.
+#[derive(Debug, Clone)]
+pub struct Warden {
+    /// The ends, the keeper and what is shared.
+    pub copying: Copying,
+    /// Asks the follower to open tables.
+    pub opens: mpsc::Sender<OpenRequest>,
+    /// Tells the follower to let go of what waits.
+    pub releases: mpsc::Sender<Release>,
+    /// How tables are opened.
+    pub opening: Opening,
+    /// What is done where columns change.
+    pub policies: Arc<SchemaChanges>,
+    /// Jobs under way.
+    pub busy: Arc<AtomicUsize>,
+}
+
+type Job = BoxFuture<'static, (TableId, Result<(), Failed>)>;
+
+impl Warden {
+    /// Sees to tables until stopped.
+    ///
+    /// # Errors
+    /// What the source or the target cannot recover from.
+    pub async fn run(self) -> Result<(), PipelineError> {
+        let (mut jobs, mut busy) = (FuturesUnordered::<Job>::new(), HashSet::new());
+        let (mut sweeps, mut sweeping) = (FuturesUnordered::<Job>::new(), HashSet::new());
+        let routes = Arc::clone(&self.copying.shared.routes);
+        loop {
+            self.busy.store(jobs.len() + sweeps.len(), Ordering::SeqCst);
+            tokio::select! {
+                biased;
+                () = self.copying.stop.cancelled() => return Ok(()),
+                Some((table, end)) = jobs.next() => {
+                    busy.remove(&table);
+                    self.ended(&table, end).await?;
+                    if self.wants_sweep(&table).await? && sweeping.insert(table.clone()) {
+                        sweeps.push(self.clone().job(table, None));
+                    }
+                }
+                Some((table, end)) = sweeps.next() => {
+                    sweeping.remove(&table);
+                    self.ended(&table, end).await?;
+                    if self.wants_sweep(&table).await? {
+                        routes.ask(&table, Work::Look);
+                    }
+                }
+                (table, work) = routes.wanted(|table| busy.contains(table)), if jobs.len() < JOBS => {
+                    self.busy.fetch_add(1, Ordering::SeqCst);
+                    busy.insert(table.clone());
+                    jobs.push(self.clone().job(table, Some(work)));
+                }
+            }
+        }
+    }
+
+    /// Something to do; `None`: a sweep.
+    fn job(self, table: TableId, work: Option<Work>) -> Job {
+        Box::pin(async move {
+            let end = match work {
+                Some(Work::Change(change)) => self.change(&table, *change).await,
+                Some(Work::Look) => self.look(&table).await,
+                None => self.sweep(&table).await,
+            };
+            (table, end)
+        })
+    }
+
+    async fn ended(&self, table: &TableId, end: Result<(), Failed>) -> Result<(), PipelineError> {
+        match end {
+            Ok(()) | Err(Failed::Stopped | Failed::Parked) => Ok(()),
+            Err(Failed::Pipeline(error)) => Err(error),
+            Err(Failed::Table(cause)) => self.park(table, cause).await,
+        }
+    }
+
+    /// Parks a table for good and lets go of what waits for it.
+    async fn park(&self, table: &TableId, cause: String) -> Result<(), PipelineError> {
+        let (state, _) = self.read(table).await?;
+        if state.is_none() {
+            tracing::error!(%table, cause, "new table is not copied");
+            self.copying.shared.routes.park(table);
+            self.copying.shared.status.parked(table, &cause);
+            return Ok(());
+        }
+        self.durably(|reply| Message::Parked(table.clone(), cause, reply))
+            .await?;
+        self.let_go(Release::Drop(table.clone())).await
+    }
+
+    /// A table's columns changed.
+    async fn change(&self, table: &TableId, change: Change) -> Result<(), Failed> {
+        let (Some(state), _) = self.read(table).await? else {
+            return Ok(());
+        };
+        if !self.copying.shared.routes.is_held(table) {
+            return Ok(());
+        }
+        let planned = match self.plan(&state, &change.layout, &change.said) {
+            Ok(planned) => planned,
+            Err(unfit) => return Ok(self.unfit(table, &unfit, change.at).await?),
+        };
+        self.tell_held(table, &planned);
+        let copying = matches!(
+            state.phase,
+            Phase::Opening | Phase::Snapshot(_) | Phase::Refill { .. }
+        );
+        let refill = match (&planned.refill, copying) {
+            (_, true) => Some("its columns changed while it was being copied".to_owned()),
+            (Some(reason), false) => self.affordable(table, reason).await?,
+            (None, false) => None,
+        };
+        let applying = Applying {
+            at: change.at,
+            statement: change.statement.to_string(),
+            projection: planned.projection,
+            target: planned.target,
+            evolution: planned.evolution,
+            refill,
+        };
+        self.drained(table).await?;
+        let intended = applying.clone();
+        self.durably(|reply| Message::Applying(table.clone(), Box::new(intended), reply))
+            .await?;
+        failpoint::hit(failpoint::CHANGE_INTENDED);
+        self.apply(table, applying).await
+    }
+
+    /// Carries out a change that is durably intended, and lets the table flow on.
+    async fn apply(&self, table: &TableId, applying: Applying) -> Result<(), Failed> {
+        let began = self.copying.shared.clock.now();
+        let statements = self
+            .copying
+            .sink
+            .evolve(&applying.projection, &applying.evolution)
+            .await
+            .map_err(target_failed)?;
+        failpoint::hit(failpoint::CHANGE_MADE);
+        let took = self.copying.shared.clock.now().duration_since(began);
+        self.durably(|reply| Message::Applied(table.clone(), reply))
+            .await?;
+        let took_ms = took.as_millis();
+        tracing::info!(%table, at = %applying.at, ?statements, took_ms, "columns of the target changed");
+        let (Some(state), _) = self.read(table).await? else {
+            return Ok(());
+        };
+        let refill = matches!(state.phase, Phase::Refill { .. });
+        self.let_go(Release::Write(Box::new(state))).await?;
+        if refill { self.refill(table).await } else { Ok(()) }
+    }
+
+    fn plan(&self, state: &TableState, layout: &TableLayout, said: &AlterSaid) -> Result<Planned, Unfit> {
+        let sink = &self.copying.sink;
+        let fits = |was, is, key| sink.fit(was, is, key);
+        schema::plan(
+            &state.target(),
+            &state.projection(),
+            layout,
+            said,
+            (&self.policies, &fits),
+        )
+    }
+
+    /// A change that no change of the target's columns can follow.
+    async fn unfit(&self, table: &TableId, unfit: &Unfit, at: TxnStart) -> Result<(), PipelineError> {
+        let mark = Mark::Park(Break {
+            table: table.clone(),
+            cause: BreakCause::LayoutChanged(unfit.to_string()),
+            at,
+        });
+        self.durably(|reply| Message::Marks(vec![mark], reply)).await?;
+        self.let_go(Release::Drop(table.clone())).await
+    }
+
+    fn tell_held(&self, table: &TableId, planned: &Planned) {
+        for (column, policy) in &planned.held {
+            match policy {
+                Adding::Hold => tracing::warn!(
+                    %table, %column,
+                    "new column is held back: it is written once schema_changes.hold_names or add_column lets it"
+                ),
+                Adding::Ignore => tracing::info!(%table, %column, "new column is not written"),
+                Adding::Add => {}
+            }
+        }
+    }
+
+    /// Why a table is to be copied again, unless it is too large or that is not wanted.
+    async fn affordable(&self, table: &TableId, reason: &str) -> Result<Option<String>, Failed> {
+        let copying = &self.copying;
+        let size = copying
+            .again("estimate", || copying.source.estimate(table))
+            .await?;
+        let limit = self.policies.resnapshot_limit;
+        let wanted =
+            self.policies.added_default == AddedDefault::Resnapshot && self.opening != Opening::Followed;
+        if wanted && size.bytes <= limit {
+            return Ok(Some(reason.to_owned()));
+        }
+        tracing::warn!(
+            %table,
+            reason,
+            bytes = size.bytes,
+            limit,
+            cure = format!("replicator resync {table}"),
+            "rows that exist keep what the target has: the table is not copied again by itself"
+        );
+        Ok(None)
+    }
+
+    /// Does what a table's state says is due.
+    async fn look(&self, table: &TableId) -> Result<(), Failed> {
+        loop {
+            let (state, _) = self.read(table).await?;
+            let Some(state) = state else {
+                return self.open(table, None).await;
+            };
+            match &state.phase {
+                Phase::Parked { .. } | Phase::Opening | Phase::Snapshot(_) => return Ok(()),
+                Phase::Dropped => {
+                    if self.layout(table).await?.is_none() {
+                        return Ok(());
+                    }
+                    let cause = "it was dropped and is there again".to_owned();
+                    self.durably(|reply| Message::Reopen(table.clone(), cause, reply))
+                        .await?;
+                }
+                Phase::Reopening { .. } => return self.open(table, Some(state)).await,
+                Phase::Refill { .. } | Phase::Streaming => {
+                    if let Some(applying) = state.applying {
+                        self.drained(table).await?;
+                        return self.apply(table, *applying).await;
+                    }
+                    if matches!(state.phase, Phase::Streaming) {
+                        return Ok(());
+                    }
+                    return self.refill(table).await;
+                }
+            }
+        }
+    }
+
+    /// Opens a table that is not followed: at the next boundary, with the columns that it has now.
+    async fn open(&self, table: &TableId, state: Option<TableState>) -> Result<(), Failed> {
+        let copying = &self.copying;
+        copying.shared.routes.close(table);
+        self.let_go(Release::Drop(table.clone())).await?;
+        self.drained(table).await?;
+        let Some(layout) = self.layout(table).await? else {
+            return Ok(self.durably(|reply| Message::Gone(table.clone(), reply)).await?);
+        };
+        let sweep = state
+            .as_ref()
+            .is_some_and(|state| matches!(state.phase, Phase::Reopening { sweep: true, .. }));
+        let (projection, target) = match &state {
+            None => {
+                self.prepare(&layout).await?;
+                let projection = Projection::identity(&layout);
+                let target = projection.columns.iter().flatten().cloned().collect();
+                (projection, target)
+            }
+            Some(state) => {
+                let planned = self
+                    .plan(state, &layout, &AlterSaid::default())
+                    .map_err(|unfit| Failed::Table(super::breaks::unfit(&unfit)))?;
+                self.tell_held(table, &planned);
+                let evolved = copying.sink.evolve(&planned.projection, &planned.evolution).await;
+                evolved.map_err(target_failed)?;
+                (planned.projection, planned.target)
+            }
+        };
+        let opening = self.opening;
+        let (states, at) = self
+            .at_boundary(move |at| {
+                let mut state = TableState::begun(projection, target, at.next, opening.phase(at));
+                state.sweep = sweep.then_some(at.next);
+                vec![state]
+            })
+            .await?;
+        self.copy(states, at).await
+    }
+
+    /// Makes the target of a table that was never opened.
+    async fn prepare(&self, layout: &TableLayout) -> Result<(), Failed> {
+        if self.policies.new_table != Adding::Add {
+            let cause = "schema_changes.new_table keeps new tables from being copied".to_owned();
+            return Err(Failed::Table(cause));
+        }
+        if !layout.is_keyed() {
+            return Err(Failed::Table("it has no primary key".to_owned()));
+        }
+        let sink = &self.copying.sink;
+        if sink.inspect(layout).await.map_err(target_failed)? == Prepared::NotEmpty {
+            let cause = "its target holds rows already, and nothing says which; drop the target table";
+            return Err(Failed::Table(cause.to_owned()));
+        }
+        sink.prepare(layout).await.map_err(target_failed)?;
+        Ok(())
+    }
+
+    /// Copies a table again beside its stream.
+    async fn refill(&self, table: &TableId) -> Result<(), Failed> {
+        let (state, _) = self.read(table).await?;
+        let Some(Phase::Refill { cause }) = state.map(|state| state.phase) else {
+            return Ok(());
+        };
+        tracing::info!(%table, cause, "rows that exist are read again");
+        let (reply, opened) = oneshot::channel();
+        let request = OpenRequest::Refill {
+            table: table.clone(),
+            opening: self.opening,
+            reply,
+        };
+        let (states, at) = self.asked(request, opened).await?;
+        // Held again in the meantime: that change brings a copy of its own.
+        self.copy(states, at).await
+    }
+
+    async fn copy(&self, states: Vec<TableState>, at: LogPosition) -> Result<(), Failed> {
+        snapshot::copy(self.copying.clone(), states, at)
+            .await
+            .map_err(Failed::Pipeline)
+    }
+
+    async fn at_boundary(
+        &self,
+        states: impl FnOnce(&LogPosition) -> Vec<TableState> + Send + 'static,
+    ) -> Result<(Vec<TableState>, LogPosition), Failed> {
+        let (reply, opened) = oneshot::channel();
+        let request = OpenRequest::Open {
+            states: Box::new(states),
+            reply,
+        };
+        self.asked(request, opened).await
+    }
+
+    async fn asked<T>(&self, request: OpenRequest, answer: oneshot::Receiver<T>) -> Result<T, Failed> {
+        if self.opens.send(request).await.is_err() {
+            return Err(Failed::Stopped);
+        }
+        tokio::select! {
+            biased;
+            () = self.copying.stop.cancelled() => Err(Failed::Stopped),
+            answer = answer => answer.map_err(|_| Failed::Stopped),
+        }
+    }
+
+    /// Deletes what the target has of rows that are gone.
+    async fn sweep(&self, table: &TableId) -> Result<(), Failed> {
+        let copying = &self.copying;
+        let at = loop {
+            let (state, position) = self.read(table).await?;
+            let Some(at) = state.and_then(|state| state.sweep) else {
+                return Ok(());
+            };
+            // Rows before that are under way would not be found.
+            if position.next >= at {
+                break at;
+            }
+            tokio::select! {
+                biased;
+                () = copying.stop.cancelled() => return Err(Failed::Stopped),
+                () = copying.shared.clock.sleep(POLL) => {}
+            }
+        };
+        let (Some(state), _) = self.read(table).await? else {
+            return Ok(());
+        };
+        let projection = state.projection();
+        let swept = tokio::select! {
+            biased;
+            () = copying.stop.cancelled() => return Err(Failed::Stopped),
+            swept = copying.sink.sweep(&projection, at) => swept.map_err(target_failed)?,
+        };
+        tracing::info!(%table, at = %at, keys = swept, "rows that are gone were swept");
+        failpoint::hit(failpoint::SWEPT);
+        Ok(copying.tell(Message::Swept(table.clone(), at)).await?)
+    }
+
+    async fn wants_sweep(&self, table: &TableId) -> Result<bool, PipelineError> {
+        let (state, _) = self.read(table).await?;
+        Ok(state.is_some_and(|state| state.sweep.is_some() && matches!(state.phase, Phase::Streaming)))
+    }
+
+    async fn layout(&self, table: &TableId) -> Result<Option<TableLayout>, Failed> {
+        let copying = &self.copying;
+        copying.again("layout", || copying.source.layout(table)).await
+    }
+
+    async fn drained(&self, table: &TableId) -> Result<(), Failed> {
+        tokio::select! {
+            biased;
+            () = self.copying.stop.cancelled() => Err(Failed::Stopped),
+            () = self.copying.shared.routes.drained(table) => Ok(()),
+        }
+    }
+
+    async fn read(&self, table: &TableId) -> Result<(Option<TableState>, LogPosition), PipelineError> {
+        let (reply, answer) = oneshot::channel();
+        self.copying.tell(Message::Read(table.clone(), reply)).await?;
+        answer.await.map_err(|_| PipelineError::Gone("keeper"))
+    }
+
+    async fn durably(
+        &self,
+        message: impl FnOnce(oneshot::Sender<()>) -> Message,
+    ) -> Result<(), PipelineError> {
+        let (reply, durable) = oneshot::channel();
+        self.copying.tell(message(reply)).await?;
+        durable.await.map_err(|_| PipelineError::Gone("keeper"))
+    }
+
+    async fn let_go(&self, release: Release) -> Result<(), PipelineError> {
+        self.releases
+            .send(release)
+            .await
+            .map_err(|_| PipelineError::Gone("log follower"))
+    }
+}
+
+fn target_failed(error: SinkError) -> Failed {
+    match error.fault() {
+        Fault::Table(_) => Failed::Table(super::breaks::explain(&*error)),
+        Fault::Transient { .. } | Fault::Fatal => Failed::Pipeline(PipelineError::Sink(error)),
+    }
+}
