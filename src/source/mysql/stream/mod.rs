@@ -1,7 +1,7 @@
 //! The binlog as a stream of items: [`open`] finds the place and proves that the log is the one it was
 //! taken in, [`assemble`] says what each event means, and this shell reads events off the wire, checks
 //! their sums and asks the catalog where a statement may have changed a table's columns. Rows of XA
-//! transactions that are due and not at hand, [`replay`] reads again.
+//! transactions that are due and not at hand, `replay` reads again.
 
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
