@@ -134,7 +134,7 @@ impl Failure {
 
 /// A failure that is given up after a while has to be met at least so often in a row: it may come by chance among
 /// others, and each of those shows that it is not what keeps the table from being written.
-const IN_A_ROW: u32 = 4;
+const IN_A_ROW: u32 = 8;
 
 /// For how long one failure has been all that came.
 #[derive(Debug, Default)]
@@ -260,7 +260,7 @@ mod tests {
         let start = crate::clock::Clock::manual().now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut streak = Streak::default();
-        for seconds in [0, 100, 200] {
+        for seconds in [0, 50, 100, 150, 200, 250, 275] {
             assert_eq!(streak.meet(Code::PermissionDenied, at(seconds)), Duration::ZERO);
         }
         assert_eq!(

@@ -179,7 +179,7 @@ fn the_patience_with_a_table_ends_with_its_last_delivery() {
         flight.enter(parcel(&to[0], 10), now);
     }
     let meet = |flight: &mut Flight, at| flight.trouble(&to[0].stream, at).meet(Code::NotFound, at);
-    for _ in 0..3 {
+    for _ in 0..7 {
         assert_eq!(meet(&mut flight, now), Duration::ZERO);
     }
     flight.end(0).unwrap();
