@@ -80,7 +80,7 @@ pub async fn run(parts: Parts, plan: Plan, stop: CancellationToken) -> Result<()
         known,
         fresh,
     } = begun;
-    Running::start(parts, plan, checkpoint, opened, &stop)
+    Running::start(parts, plan, checkpoint, (opened, &fresh), &stop)
         .drive(known, fresh, stop)
         .await
 }
@@ -234,7 +234,7 @@ impl Running {
         parts: Parts,
         plan: Plan,
         checkpoint: Checkpoint,
-        opened: Opened,
+        (opened, fresh): (Opened, &[TableLayout]),
         stop: &CancellationToken,
     ) -> Running {
         let shared = Shared {
@@ -243,6 +243,11 @@ impl Running {
             status: Arc::clone(&parts.status),
             clock: parts.clock.clone(),
         };
+        // Before the first row is read: one of a table that nobody announced would have it opened apart.
+        for layout in fresh {
+            shared.routes.close(&layout.table);
+            shared.status.table(&layout.table);
+        }
         for (table, state) in &checkpoint.tables {
             shared.status.table(table);
             match &state.phase {
@@ -463,10 +468,6 @@ async fn copy_all(
 ) -> Result<(), PipelineError> {
     let mut states: Vec<TableState> = known.into_values().collect();
     if !fresh.is_empty() {
-        for layout in &fresh {
-            copying.shared.routes.close(&layout.table);
-            copying.shared.status.table(&layout.table);
-        }
         let (reply, opened) = oneshot::channel();
         let begun = move |at: &LogPosition| {
             let state = |layout| TableState::new(layout, at.next, opening.phase(at));
