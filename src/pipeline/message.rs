@@ -10,7 +10,7 @@ use super::mark::Mark;
 use super::routes::Routes;
 use crate::checkpoint::{Applying, Phase, TableState};
 use crate::clock::Clock;
-use crate::event::{Chunk, CommitPoint, Epoch, GtidSet, LogPosition, TableId, TxnStart};
+use crate::event::{Chunk, CommitPoint, Epoch, GtidSet, LogPosition, TableId, TableLayout, TxnStart};
 use crate::sink::{BoxFuture, Pending};
 use crate::status::Status;
 
@@ -163,4 +163,15 @@ pub struct Shared {
     pub status: Arc<Status>,
     /// Time.
     pub clock: Clock,
+}
+
+impl Shared {
+    /// Announces tables that will be opened. To be done before the first row is read: one of a table that nobody
+    /// announced would have it opened apart.
+    pub fn announce(&self, fresh: &[TableLayout]) {
+        for layout in fresh {
+            self.routes.close(&layout.table);
+            self.status.table(&layout.table);
+        }
+    }
 }

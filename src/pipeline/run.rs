@@ -243,11 +243,7 @@ impl Running {
             status: Arc::clone(&parts.status),
             clock: parts.clock.clone(),
         };
-        // Before the first row is read: one of a table that nobody announced would have it opened apart.
-        for layout in fresh {
-            shared.routes.close(&layout.table);
-            shared.status.table(&layout.table);
-        }
+        shared.announce(fresh);
         for (table, state) in &checkpoint.tables {
             shared.status.table(table);
             match &state.phase {
