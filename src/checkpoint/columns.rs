@@ -98,6 +98,12 @@ impl TableState {
         self.columns.past.iter().cloned().chain([current]).collect()
     }
 
+    /// Where rows of each of those layouts go.
+    pub fn projections(&self) -> Vec<Projection> {
+        let versions = self.versions().into_iter();
+        versions.map(|version| version.projection).collect()
+    }
+
     /// The new columns are in force from `applying.at` on; older ones go where they go now.
     pub fn applied(&mut self, applying: Applying) {
         let mut past = self.versions();

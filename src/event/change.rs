@@ -135,8 +135,6 @@ pub enum BreakCause {
     LayoutChanged(String),
     /// Its columns cannot be told from the log at this place.
     LayoutUnknown(String),
-    /// A statement changed its rows without row events (TRUNCATE, DROP, RENAME, partition operations): which.
-    RowsWithoutEvents(String),
     /// A statement-format write: the log has the statement, not the rows.
     StatementFormat,
     /// A row image without all columns (binlog_row_image MINIMAL or NOBLOB set by a session).

@@ -12,7 +12,6 @@ pub fn describe(one: &Break) -> String {
     let what = match &one.cause {
         BreakCause::LayoutChanged(text) => format!("its columns changed: {text}"),
         BreakCause::LayoutUnknown(text) => format!("its columns cannot be told from the log: {text}"),
-        BreakCause::RowsWithoutEvents(text) => format!("{text} changed its rows without row events"),
         BreakCause::StatementFormat => {
             "a session wrote to it with binlog_format other than ROW: the log has the statement, not the rows"
                 .to_owned()

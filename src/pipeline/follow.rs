@@ -92,7 +92,7 @@ pub struct Follow {
     pub(super) source: Arc<dyn Source>,
     pub(super) sink: Arc<dyn Sink>,
     pub(super) shared: Shared,
-    keeper: mpsc::Sender<Message>,
+    pub(super) keeper: mpsc::Sender<Message>,
     opens: mpsc::Receiver<OpenRequest>,
     releases: mpsc::Receiver<Release>,
     stop: CancellationToken,

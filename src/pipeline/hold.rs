@@ -97,9 +97,7 @@ impl Held {
     /// Adds what waits. Returns whether there is too much of it.
     pub fn add(&mut self, table: &TableId, waiting: Waiting) -> bool {
         let queue = self.0.entry(table.clone()).or_default();
-        if let Waiting::Rows(changes) = &waiting {
-            queue.bytes += image_bytes(changes);
-        }
+        queue.bytes += waiting_bytes(&waiting);
         queue.gathered.push_back(waiting);
         queue.bytes > HELD_BYTES
     }

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
+use super::error::PipelineError;
 use super::hold::Released;
 use super::mark::Mark;
 use super::routes::Routes;
@@ -174,4 +175,18 @@ impl Shared {
             self.status.table(&layout.table);
         }
     }
+}
+
+/// Tells the keeper something and waits until it is durable.
+///
+/// # Errors
+/// [`PipelineError::Gone`] if the keeper ended.
+pub async fn durably(
+    keeper: &mpsc::Sender<Message>,
+    message: impl FnOnce(oneshot::Sender<()>) -> Message,
+) -> Result<(), PipelineError> {
+    let (reply, durable) = oneshot::channel();
+    let gone = || PipelineError::Gone("keeper");
+    keeper.send(message(reply)).await.map_err(|_| gone())?;
+    durable.await.map_err(|_| gone())
 }

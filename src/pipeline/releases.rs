@@ -9,11 +9,11 @@ use super::error::PipelineError;
 use super::follow::Follow;
 use super::hold::{Packet, Queue, Waiting};
 use super::mark::Mark;
-use super::message::{Message, Wait};
+use super::message::{self, Message, Wait};
 use super::routes::Verdict;
 use super::work::{Change, Work};
 use crate::checkpoint::TableState;
-use crate::event::{AlterSaid, Break, Ddl, DdlWhat, RowChanges, TableId, TxnStart};
+use crate::event::{Break, Ddl, DdlWhat, RowChanges, TableId, TxnStart};
 use crate::sink::{Batch, Pending};
 use crate::source::image_bytes;
 
@@ -40,18 +40,12 @@ impl Follow {
             }
             Verdict::Hold => self.wait(&changes.table().clone(), Waiting::Rows(changes)),
             Verdict::Changed => {
-                let change = Change {
-                    at: changes.txn,
-                    layout: Arc::clone(&changes.layout),
-                    said: AlterSaid::default(),
-                    statement: Arc::from(""),
-                };
-                self.changed(&changes.table().clone(), change);
+                self.changed(changes.table(), Change::seen_in(&changes));
                 self.wait(&changes.table().clone(), Waiting::Rows(changes));
             }
             Verdict::Contradicts => {
                 let cause = "its columns at this place of the log are others than when it was read before";
-                self.reopen(&changes.table().clone(), cause.to_owned(), changes.txn);
+                self.reopen(changes.table(), cause.to_owned(), changes.txn);
             }
         }
     }
@@ -75,7 +69,7 @@ impl Follow {
             DdlWhat::Created if !routes.knows(&table) => self.appeared(&table),
             DdlWhat::Created | DdlWhat::Altered { .. } if routes.is_gone(&table) => {
                 let cause = format!("another table came by its name: {}", ddl.statement);
-                self.close(&table, cause, ddl.at);
+                self.reopen(&table, cause, ddl.at);
             }
             DdlWhat::RowsChanged if flows => {
                 let cause = format!("its rows changed without row events: {}", ddl.statement);
@@ -128,12 +122,6 @@ impl Follow {
 
     /// Ends a table's flow until it is copied again.
     fn reopen(&mut self, table: &TableId, cause: String, at: TxnStart) {
-        if self.shared.routes.flows_at(table, at) {
-            self.close(table, cause, at);
-        }
-    }
-
-    fn close(&mut self, table: &TableId, cause: String, at: TxnStart) {
         self.shared.routes.close(table);
         self.batcher.discard(table);
         self.marks.push(Mark::Reopen {
@@ -174,18 +162,14 @@ impl Follow {
     /// Tells the keeper something and waits until it is durable.
     pub(super) async fn durably(
         &mut self,
-        message: impl FnOnce(oneshot::Sender<()>) -> Message,
+        told: impl FnOnce(oneshot::Sender<()>) -> Message,
     ) -> Result<(), PipelineError> {
-        let (reply, durable) = oneshot::channel();
-        self.tell(message(reply)).await?;
-        durable.await.map_err(|_| PipelineError::Gone("keeper"))
+        message::durably(&self.keeper, told).await
     }
 
     /// Says where a table's rows go.
     pub(super) fn project(&self, state: &TableState) {
-        let versions = state.versions().into_iter();
-        let projections = versions.map(|version| version.projection).collect();
-        self.sink.project(&state.layout.table, projections);
+        self.sink.project(&state.layout.table, state.projections());
     }
 
     /// The parts of this flush that wait.
@@ -270,13 +254,7 @@ impl Follow {
                     return Ok(Some(packet));
                 }
                 Verdict::Changed => {
-                    let change = Change {
-                        at: changes.txn,
-                        layout: Arc::clone(&changes.layout),
-                        said: AlterSaid::default(),
-                        statement: Arc::from(""),
-                    };
-                    self.changed(&changes.table().clone(), change);
+                    self.changed(changes.table(), Change::seen_in(&changes));
                     packet.items.push_front(Waiting::Rows(changes));
                     return Ok(Some(packet));
                 }

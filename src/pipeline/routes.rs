@@ -115,7 +115,7 @@ impl Routes {
         let table = state.layout.table.clone();
         self.with(|tables| {
             *tables.openings.entry(table.clone()).or_default() += 1;
-            tables.routes.insert(table, flowing(state, false));
+            tables.routes.insert(table, flowing(state));
         });
     }
 
@@ -126,11 +126,7 @@ impl Routes {
 
     /// The same columns and floor as before for a table, but for what `state` says.
     pub fn release(&self, state: &TableState) {
-        self.with(|tables| {
-            tables
-                .routes
-                .insert(state.layout.table.clone(), flowing(state, false))
-        });
+        self.with(|tables| tables.routes.insert(state.layout.table.clone(), flowing(state)));
     }
 
     /// Keeps a table's changes from flowing until it is released. Returns whether it flowed.
@@ -305,7 +301,7 @@ impl Routes {
     }
 }
 
-fn flowing(state: &TableState, held: bool) -> Route {
+fn flowing(state: &TableState) -> Route {
     Route::Flowing {
         floor: state.floor,
         layouts: state
@@ -313,7 +309,7 @@ fn flowing(state: &TableState, held: bool) -> Route {
             .into_iter()
             .map(|version| (version.since, Arc::new(version.projection.layout)))
             .collect(),
-        held,
+        held: false,
     }
 }
 

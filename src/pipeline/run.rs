@@ -188,9 +188,7 @@ async fn prepare(
         .map(|state| &state.layout)
         .collect();
     for state in known.values() {
-        let versions = state.versions().into_iter();
-        let projections = versions.map(|version| version.projection).collect();
-        parts.sink.project(&state.layout.table, projections);
+        parts.sink.project(&state.layout.table, state.projections());
     }
     let mut gone = Vec::new();
     for layout in &followed {

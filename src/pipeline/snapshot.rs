@@ -5,13 +5,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Mutex, Semaphore, mpsc, oneshot};
+use tokio::sync::{Mutex, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::breaks;
 use super::error::PipelineError;
 use super::follow::delays;
-use super::message::{Message, Shared};
+use super::message::{self, Message, Shared};
 use crate::checkpoint::{Phase, SnapshotState, TableState};
 use crate::event::{Chunk, GtidSet, LogPosition, RowChanges, TableId, TableLayout, TxnStart};
 use crate::failpoint;
@@ -292,10 +292,10 @@ impl Copying {
         let low = self
             .again("watermark", || self.source.watermark(table, floor))
             .await?;
-        let (reply, durable) = oneshot::channel();
-        self.tell(Message::Watermark(table.clone(), low, floor.gtids.clone(), reply))
-            .await?;
-        durable.await.map_err(|_| PipelineError::Gone("keeper"))?;
+        message::durably(&self.keeper, |reply| {
+            Message::Watermark(table.clone(), low, floor.gtids.clone(), reply)
+        })
+        .await?;
         Ok(SnapshotState::new(low, floor.gtids.clone()))
     }
 

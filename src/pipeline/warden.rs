@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::error::PipelineError;
 use super::follow::{OpenRequest, Opening};
 use super::mark::Mark;
-use super::message::Message;
+use super::message::{self, Message};
 use super::releases::Release;
 use super::snapshot::{self, Copying, Failed};
 use super::work::{Change, Work};
@@ -434,13 +434,8 @@ impl Warden {
         answer.await.map_err(|_| PipelineError::Gone("keeper"))
     }
 
-    async fn durably(
-        &self,
-        message: impl FnOnce(oneshot::Sender<()>) -> Message,
-    ) -> Result<(), PipelineError> {
-        let (reply, durable) = oneshot::channel();
-        self.copying.tell(message(reply)).await?;
-        durable.await.map_err(|_| PipelineError::Gone("keeper"))
+    async fn durably(&self, told: impl FnOnce(oneshot::Sender<()>) -> Message) -> Result<(), PipelineError> {
+        message::durably(&self.copying.keeper, told).await
     }
 
     async fn let_go(&self, release: Release) -> Result<(), PipelineError> {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::event::{AlterSaid, TableLayout, TxnStart};
+use crate::event::{AlterSaid, RowChanges, TableLayout, TxnStart};
 
 /// One thing to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,4 +24,16 @@ pub struct Change {
     pub said: AlterSaid,
     /// The statement, if one was seen.
     pub statement: Arc<str>,
+}
+
+impl Change {
+    /// A change of which the rows are the first sign: no statement was seen.
+    pub fn seen_in(changes: &RowChanges) -> Change {
+        Change {
+            at: changes.txn,
+            layout: Arc::clone(&changes.layout),
+            said: AlterSaid::default(),
+            statement: Arc::from(""),
+        }
+    }
 }

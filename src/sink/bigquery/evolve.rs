@@ -1,4 +1,4 @@
-//! Changes of a target's columns. The table is read before each one, and only what is missing is done, so
+//! Changes of a target's columns. The table is read again after each one, and only what is missing is done, so
 //! that a change which was begun before a crash is finished by doing it again. BigQuery takes few changes
 //! of a table in a time (5 in 10 s), so each kind is one statement where it can be
 //! (<https://cloud.google.com/bigquery/docs/reference/standard-sql/data-definition-language>).
@@ -49,19 +49,18 @@ impl Tables {
         values: &Values,
     ) -> Result<Vec<String>, Error> {
         let place = &target.destination.place;
-        let mut run = Vec::new();
+        let there = async || self.find(place).await?.ok_or_else(|| missing(target));
+        let (mut run, mut found) = (Vec::new(), there().await?);
         for step in [renames, widenings, additions] {
-            let Some(found) = self.find(place).await? else {
-                return Err(missing(target));
-            };
-            for sql in step(place, (evolution, values), &found) {
-                self.jobs.run(&self.rest, &sql).await?;
-                run.push(sql);
+            let statements = step(place, (evolution, values), &found);
+            for sql in &statements {
+                self.jobs.run(&self.rest, sql).await?;
+            }
+            if !statements.is_empty() {
+                found = there().await?;
+                run.extend(statements);
             }
         }
-        let Some(found) = self.find(place).await? else {
-            return Err(missing(target));
-        };
         self.examine_columns(target, &found)?;
         if !evolution.is_empty() {
             self.wait_for_columns(target).await?;

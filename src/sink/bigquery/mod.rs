@@ -168,6 +168,13 @@ impl BigQuery {
         }
     }
 
+    /// A table's target with these columns.
+    fn projected(&self, projection: &Projection) -> Result<Target, Error> {
+        let layout = Arc::new(projection.layout.clone());
+        let place = self.place(&layout.table);
+        Target::projected(layout, &projection.columns, place, self.config.values)
+    }
+
     /// The target of a table as its rows now are.
     fn target(&self, layout: &Arc<TableLayout>) -> Result<Arc<Target>, Error> {
         let mut targets = self.targets.lock().unwrap_or_else(PoisonError::into_inner);
@@ -353,9 +360,7 @@ impl Sink for BigQuery {
         evolution: &'a Evolution,
     ) -> BoxFuture<'a, Result<Vec<String>, SinkError>> {
         Box::pin(async move {
-            let layout = Arc::new(projection.layout.clone());
-            let place = self.place(&layout.table);
-            let target = Target::projected(layout, &projection.columns, place, self.config.values)?;
+            let target = self.projected(projection)?;
             Ok(self
                 .tables
                 .evolve(&target, evolution, &self.config.values)
@@ -369,9 +374,7 @@ impl Sink for BigQuery {
         at: TxnStart,
     ) -> BoxFuture<'a, Result<u64, SinkError>> {
         Box::pin(async move {
-            let layout = Arc::new(projection.layout.clone());
-            let place = self.place(&layout.table);
-            let target = Target::projected(layout, &projection.columns, place, self.config.values)?;
+            let target = self.projected(projection)?;
             Ok(self.sweep_target(&target, at).await?)
         })
     }

@@ -102,21 +102,21 @@ struct Keys {
 }
 
 fn deletes(keys: &Target, rows: Vec<Json>, at: TxnStart, now: i64) -> Batch {
-    let len = |row: &Json| u32::try_from(row.to_string().len()).unwrap_or(u32::MAX);
+    let lengths: Vec<usize> = rows.iter().map(|row| row.to_string().len()).collect();
     let changes = (0..)
-        .zip(&rows)
-        .map(|(index, row)| Change {
+        .zip(&lengths)
+        .map(|(index, len)| Change {
             op: Op::Delete {
                 before: RowRef {
                     at: index,
-                    len: len(row),
+                    len: u32::try_from(*len).unwrap_or(u32::MAX),
                 },
             },
             ordinal: Ordinal(0),
         })
         .collect();
     let images = Keys {
-        bytes: rows.iter().map(|row| row.to_string().len()).sum(),
+        bytes: lengths.iter().sum(),
         rows,
         layout: Arc::clone(&keys.layout),
     };

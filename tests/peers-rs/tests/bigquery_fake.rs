@@ -2,14 +2,11 @@
 //! written by others from the same documents, and the values that it understands are compared.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bigquery::testing::BigQueryFake;
 use bigquery::{BigQueryChangeType, BigQueryDatasetId, BigQueryTableId};
 use replicator::clock::Clock;
-use replicator::config::{
-    Auth, BigQuerySink, Config, MysqlSource, Secret, Snapshot, SnapshotMode, Staleness, TablePatterns, Tls, TlsMode,
-};
+use replicator::config::{self, Config};
 use replicator::event::{
     BinlogCoord, CellVisitor, Change, CivilDate, CivilDateTime, Column, ColumnName, ColumnType, Epoch, Op,
     Ordinal, RowChanges, RowError, RowImages, RowRef, TableId, TableLayout, TxnStart, Unrepresentable, Value,
@@ -142,43 +139,13 @@ fn bare() -> Vec<Value<'static>> {
     cells
 }
 
-fn config(project: &str, write: &str) -> Config {
-    Config {
-        pipeline: "peers".to_owned(),
-        source: MysqlSource {
-            name: "shop".to_owned(),
-            host: "localhost".to_owned(),
-            port: 3306,
-            user: "u".to_owned(),
-            password: Secret::text(""),
-            tls: Tls {
-                mode: TlsMode::Disabled,
-                ca: None,
-            },
-            tables: TablePatterns::parse(&["shop.*"]).unwrap(),
-            snapshot: Snapshot {
-                mode: SnapshotMode::Initial,
-                parallelism: 1,
-                chunk_rows: 1,
-            },
-            server_id: None,
-        },
-        sink: BigQuerySink {
-            project: project.to_owned(),
-            dataset: "{schema}".to_owned(),
-            table: "{table}".to_owned(),
-            location: None,
-            jobs_project: project.to_owned(),
-            max_staleness: Staleness::Fixed(Duration::ZERO),
-            auth: Auth::None,
-            impersonate: None,
-            rest: write.to_owned(),
-            write: write.to_owned(),
-        },
-        values: replicator::config::Values::default(),
-        checkpoint: replicator::config::CheckpointPlace::Directory("checkpoint".into()),
-        http: "127.0.0.1:0".parse().unwrap(),
-    }
+fn config(project: &str, url: &str) -> Config {
+    let text = format!(
+        "pipeline: peers\nsources:\n  - name: shop\n    mysql: {{ url: 'mysql://u@localhost', tables: ['shop.*'] }}\n\
+         sink:\n  bigquery:\n    project: {project}\n    max_staleness: '0'\n    auth: none\n    \
+         endpoints: {{ rest: '{url}', write: '{url}' }}\ncheckpoint: file:///nowhere\n"
+    );
+    config::parse(&text, &|_| None).unwrap()
 }
 
 fn layout() -> Arc<TableLayout> {
