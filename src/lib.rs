@@ -5,7 +5,7 @@
 //!
 //! | layer | modules | knows |
 //! | --- | --- | --- |
-//! | vocabulary | [`event`], [`fault`], [`clock`], [`task`], [`failpoint`], [`config`], [`status`] | nothing above |
+//! | vocabulary | [`event`], [`fault`], [`clock`], [`aws`], [`task`], [`failpoint`], [`config`], [`status`] | nothing above |
 //! | columns | [`schema`] | the vocabulary; what a change of columns means for a target |
 //! | ends | [`source`], [`checkpoint`], [`sink`] | the vocabulary and [`schema`]; never each other |
 //! | local target | [`emulator`] | the vocabulary; what the sink talks to where there is no Google |
@@ -21,6 +21,7 @@
 //! 4. Nothing is guessed: what cannot be decoded, named or ordered stops its table, or the process, loudly.
 //! 5. No queue grows without a bound in bytes; no log line holds a secret, nor a cell's value but the key of a refused row.
 
+pub mod aws;
 pub mod bill;
 pub mod checkpoint;
 pub mod cli;

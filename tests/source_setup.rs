@@ -15,7 +15,7 @@ use std::path::Path;
 
 use mysql_async::prelude::Queryable;
 use replicator::clock::Clock;
-use replicator::config::{MysqlSource, Secret, SnapshotMode, Tls, TlsMode};
+use replicator::config::{Login, MysqlSource, Secret, SnapshotMode, Tls, TlsMode};
 use replicator::fault::{Classify, Fault};
 use replicator::source::mysql::connect::Connector;
 use replicator::source::mysql::error::MysqlError;
@@ -49,7 +49,7 @@ async fn complaints(source: MysqlSource) -> Vec<String> {
 fn as_user(db: &TestDb, user: &str, tables: &[&str]) -> MysqlSource {
     MysqlSource {
         user: user.to_owned(),
-        password: Secret::text("secret"),
+        login: Login::Password(Secret::text("secret")),
         ..db.source(tables)
     }
 }
@@ -96,7 +96,7 @@ async fn the_session_reads_values_exactly() {
 async fn refusals_name_their_cause() {
     let db = TestDb::start(Flavour::Mysql, &[]);
     let wrong = failure(MysqlSource {
-        password: Secret::text("not this"),
+        login: Login::Password(Secret::text("not this")),
         ..db.source(&["*.*"])
     })
     .await;

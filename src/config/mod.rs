@@ -85,8 +85,8 @@ pub struct MysqlSource {
     pub port: u16,
     /// User name.
     pub user: String,
-    /// Password, read anew for each connection where it comes from a file.
-    pub password: Secret,
+    /// How the user proves who it is.
+    pub login: Login,
     /// Transport security.
     pub tls: Tls,
     /// Which tables are captured.
@@ -95,6 +95,16 @@ pub struct MysqlSource {
     pub snapshot: Snapshot,
     /// `server_id` of the binlog reader; `None`: derived from the pipeline's name and a random part.
     pub server_id: Option<u32>,
+}
+
+/// How a user of a MySQL server proves who it is, at every connection anew.
+#[derive(Debug, Clone)]
+pub enum Login {
+    /// With a password, read anew where it comes from a file.
+    Password(Secret),
+    /// With a token that is signed for each connection with the process's AWS credentials, as RDS and
+    /// Aurora take it (<https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/UsingWithRDS.IAMDBAuth.html>).
+    RdsIam,
 }
 
 /// Transport security of a MySQL connection.

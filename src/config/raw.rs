@@ -86,7 +86,8 @@ pub(super) struct RawMysql {
 pub(super) enum MysqlAuth {
     /// With the URL's user and password.
     Password,
-    /// With an IAM token. Not in this version.
+    /// With a token that is signed for each connection with the process's AWS credentials, for RDS and
+    /// Aurora. The URL names the user and no password, and the server's certificate is verified.
     RdsIam,
 }
 

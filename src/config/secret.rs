@@ -24,6 +24,11 @@ impl Secret {
         Secret(Kind::File(path.into()))
     }
 
+    /// Whether there is none.
+    pub(super) fn is_empty(&self) -> bool {
+        matches!(&self.0, Kind::Text(value) if value.is_empty())
+    }
+
     /// The secret itself; of a file, its text without trailing line ends.
     ///
     /// # Errors

@@ -91,7 +91,10 @@ fn a_whole_configuration() {
     assert_eq!(config.pipeline, "shop");
     assert_eq!((config.source.host.as_str(), config.source.port), ("db", 3307));
     assert_eq!(config.source.user, "replicator");
-    assert_eq!(config.source.password.reveal().unwrap(), SECRET);
+    let Login::Password(password) = &config.source.login else {
+        panic!("{:?}", config.source.login);
+    };
+    assert_eq!(password.reveal().unwrap(), SECRET);
     assert_eq!(config.source.tls.mode, TlsMode::VerifyCa);
     assert_eq!(config.source.tls.ca.as_deref(), Some("/etc/ssl/rds.pem".as_ref()));
     assert!(config.source.tables.matches(&TableId::new("shop", "orders")));
@@ -366,7 +369,7 @@ const MISTAKES: &str = r#"
 /sources/0/name | null | sources[0].name
 /sources/0/dynamodb/region | "${MYSQL_PASSWORD}" | sources[0].dynamodb
 /sources/0/mysql/url | "mysql://u:sw0rd/fi@h/shop" | sources[0].mysql.url
-/sources/0/mysql/auth | "rds_iam" | sources[0].mysql.auth
+/sources/0/mysql/auth | "iam" | sources[0].mysql.auth
 /sources/0/mysql/tls/mode | "${MYSQL_PASSWORD}" | sources[0].mysql.tls.mode
 /sources/0/mysql/tls/ca | "rds.pem" | sources[0].mysql.tls.ca
 /sources/0/mysql/tables/- | "${MYSQL_PASSWORD}" | sources[0].mysql.tables[2]

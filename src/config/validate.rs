@@ -13,8 +13,8 @@ use super::raw::{
 };
 use super::template::Template;
 use super::{
-    BucketKind, CheckpointPlace, Config, MysqlSource, Snapshot, SnapshotMode, TablePatterns, Tls, TlsMode,
-    Values, target, url,
+    BucketKind, CheckpointPlace, Config, Login, MysqlSource, Secret, Snapshot, SnapshotMode, TablePatterns,
+    Tls, TlsMode, Values, target, url,
 };
 
 /// What the rules need beside the values: how each was written, and where mistakes go.
@@ -133,14 +133,12 @@ fn mysql_source(name: Option<String>, raw: RawMysql, rules: &mut Rules<'_>) -> O
         let template = rules.templates.get(key)?;
         url::parse(template, key, rules.mistakes)
     });
-    if raw.auth == Some(MysqlAuth::RdsIam) {
-        rules.mistakes.not_built(
-            "sources[0].mysql.auth",
-            "rds_iam",
-            "remove it and give the user a password",
-        );
-    }
     let tls = tls(raw.tls.unwrap_or_default(), rules);
+    let login = url.as_ref().map(|url| url.password.clone());
+    let login = match raw.auth {
+        None | Some(MysqlAuth::Password) => login.map(Login::Password),
+        Some(MysqlAuth::RdsIam) => token(login.as_ref(), tls.as_ref(), rules.mistakes),
+    };
     let tables = patterns(raw.tables, rules);
     let snapshot = snapshot(&raw.snapshot.unwrap_or_default(), rules);
     let server_id = match raw.server_id.map(u32::try_from) {
@@ -161,12 +159,32 @@ fn mysql_source(name: Option<String>, raw: RawMysql, rules: &mut Rules<'_>) -> O
         host: url.host,
         port: url.port,
         user: url.user,
-        password: url.password,
+        login: login?,
         tls: tls?,
         tables: tables?,
         snapshot: snapshot?,
         server_id: server_id?,
     })
+}
+
+/// A token is as good as a password for a quarter of an hour, so it goes to nobody who is not known.
+fn token(password: Option<&Secret>, tls: Option<&Tls>, mistakes: &mut Mistakes) -> Option<Login> {
+    if password.is_some_and(|password| !password.is_empty()) {
+        mistakes.add(
+            "sources[0].mysql.url",
+            "holds a password, and auth is rds_iam",
+            "remove the password: a token is made for each connection",
+        );
+    }
+    if tls.is_some_and(|tls| matches!(tls.mode, TlsMode::Disabled | TlsMode::Required)) {
+        mistakes.add(
+            "sources[0].mysql.tls.mode",
+            "does not verify the server, and auth is rds_iam, which sends it a token in clear",
+            "set verify_identity, with ca: the file of RDS's certificate authorities \
+             (https://truststore.pki.rds.amazonaws.com/global/global-bundle.pem)",
+        );
+    }
+    Some(Login::RdsIam)
 }
 
 fn tls(raw: RawTls, rules: &mut Rules<'_>) -> Option<Tls> {

@@ -18,7 +18,7 @@ use std::process::Command;
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 use replicator::clock::Clock;
-use replicator::config::{MysqlSource, Secret, Snapshot, SnapshotMode, TablePatterns, Tls, TlsMode};
+use replicator::config::{Login, MysqlSource, Secret, Snapshot, SnapshotMode, TablePatterns, Tls, TlsMode};
 use replicator::source::mysql::connect::Connector;
 
 /// Whose server.
@@ -91,7 +91,7 @@ impl TestDb {
             host: self.host.clone(),
             port: self.port,
             user: self.fact("USER").unwrap_or("root").to_owned(),
-            password: Secret::text(self.fact("PASSWORD").unwrap_or_default()),
+            login: Login::Password(Secret::text(self.fact("PASSWORD").unwrap_or_default())),
             tls: Tls {
                 mode: TlsMode::Disabled,
                 ca: None,

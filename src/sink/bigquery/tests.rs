@@ -9,8 +9,8 @@ use super::fixture::server::{Server as WriteServer, Step};
 use super::fixture::{Cell, changes, column, image, inserts, layout, plain};
 use super::*;
 use crate::config::{
-    Auth, BigQuerySink, MysqlSource, SchemaChanges, Secret, Snapshot, SnapshotMode, Staleness, TablePatterns,
-    Tls, TlsMode,
+    Auth, BigQuerySink, Login, MysqlSource, SchemaChanges, Secret, Snapshot, SnapshotMode, Staleness,
+    TablePatterns, Tls, TlsMode,
 };
 use crate::event::{ColumnType, Op};
 use crate::fault::Fault;
@@ -24,7 +24,7 @@ fn config(rest: &str, write: &str) -> Config {
             host: "localhost".to_owned(),
             port: 3306,
             user: "u".to_owned(),
-            password: Secret::text(""),
+            login: Login::Password(Secret::text("")),
             tls: Tls {
                 mode: TlsMode::Disabled,
                 ca: None,

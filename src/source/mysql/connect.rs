@@ -9,8 +9,9 @@ use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Opts, OptsBuilder, SslOpts};
 
 use super::error::MysqlError;
+use super::token::Minter;
 use crate::clock::Clock;
-use crate::config::{MysqlSource, TlsMode};
+use crate::config::{Login, MysqlSource, TlsMode};
 
 /// The largest packet that the protocol carries. The client must allow it whatever the server's own
 /// limit: dump threads send events of up to 1 GiB regardless of `max_allowed_packet`.
@@ -38,12 +39,18 @@ const ISOLATION: &str = "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ
 pub struct Connector {
     source: MysqlSource,
     clock: Clock,
+    minter: Minter,
 }
 
 impl Connector {
     /// A connector for a configured source; connects nowhere yet.
     pub fn new(source: MysqlSource, clock: Clock) -> Connector {
-        Connector { source, clock }
+        let minter = Minter::new(&source.host, source.port, &source.user, clock.clone());
+        Connector {
+            source,
+            clock,
+            minter,
+        }
     }
 
     /// The source that this connects to.
@@ -98,7 +105,7 @@ impl Connector {
     }
 
     async fn attempt(&self, certificate_name: Option<String>) -> Result<Conn, MysqlError> {
-        let opts = self.opts(certificate_name)?;
+        let opts = self.opts(certificate_name).await?;
         let at = self.address();
         tokio::select! {
             result = Conn::new(opts) => result
@@ -107,14 +114,19 @@ impl Connector {
         }
     }
 
-    fn opts(&self, certificate_name: Option<String>) -> Result<Opts, MysqlError> {
-        let password = self.source.password.reveal().map_err(MysqlError::Password)?;
+    async fn opts(&self, certificate_name: Option<String>) -> Result<Opts, MysqlError> {
+        let password = match &self.source.login {
+            Login::Password(password) => password.reveal().map_err(MysqlError::Password)?,
+            Login::RdsIam => self.minter.token().await?,
+        };
         let builder = OptsBuilder::default()
             .ip_or_hostname(self.source.host.as_str())
             .tcp_port(self.source.port)
             .user(Some(self.source.user.as_str()))
             .pass(Some(password))
             .prefer_socket(false)
+            // A token goes as it is; the configuration admits that only to a server whose certificate is verified.
+            .enable_cleartext_plugin(matches!(self.source.login, Login::RdsIam))
             .tcp_keepalive(Some(KEEPALIVE))
             .max_allowed_packet(Some(MAX_PACKET))
             .wait_timeout(Some(86_400))

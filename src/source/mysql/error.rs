@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use mysql_async::{DriverError, IoError, ServerError, TlsError};
 
+use super::token::TokenError;
 use crate::event::TableId;
 use crate::fault::{Classify, Fault};
 
@@ -22,6 +23,9 @@ pub enum MysqlError {
     /// The password's file cannot be read.
     #[error("the password of the MySQL user cannot be read")]
     Password(#[source] io::Error),
+    /// No token can be made for the login.
+    #[error("no token for the MySQL user")]
+    Token(#[from] TokenError),
     /// The file of trusted certificates cannot be read or holds none.
     #[error("the certificates in {path} cannot be used: {reason}")]
     Ca {
@@ -224,6 +228,7 @@ impl Classify for MysqlError {
             | MysqlError::Unreachable { .. }
             | MysqlError::Timeout { .. }
             | MysqlError::Lost(_) => Fault::RETRY,
+            MysqlError::Token(TokenError::Credentials { transient: true, .. }) => Fault::RETRY,
             MysqlError::Server(error) if TRANSIENT_CODES.contains(&error.code) => Fault::RETRY,
             MysqlError::Table { table, source } => match source.fault() {
                 Fault::Fatal if source.code().is_some_and(|code| TABLE_CODES.contains(&code)) => {
@@ -232,6 +237,7 @@ impl Classify for MysqlError {
                 fault => fault,
             },
             MysqlError::Password(_)
+            | MysqlError::Token(_)
             | MysqlError::Ca { .. }
             | MysqlError::NoTls { .. }
             | MysqlError::CertificateName { .. }
@@ -246,6 +252,13 @@ impl Classify for MysqlError {
     fn hint(&self) -> Option<String> {
         let text = match self {
             MysqlError::Password(_) => "make the password's file readable for the replicator's user",
+            MysqlError::Token(TokenError::Region) => {
+                "set AWS_REGION, or use the endpoint's own name as the host"
+            }
+            MysqlError::Token(_) => {
+                "give the process AWS credentials (environment, profile, IRSA, Pod Identity, ECS task role or EC2 \
+                 instance profile) that may do rds-db:connect"
+            }
             MysqlError::Ca { .. } => "set tls.ca to a PEM file with the certificate authority's certificates",
             MysqlError::UnknownHost { .. } => {
                 "check the host in the source's url, and that this machine's DNS knows it"
@@ -284,7 +297,9 @@ fn server_hint(error: &ServerError) -> Option<String> {
     let text = match error.code {
         1045 | 1698 => {
             "check user and password in the source's url, and that the user may connect from this address \
-             (the message above names user and address as the server sees them)"
+             (the message above names user and address as the server sees them); with auth: rds_iam, that the user \
+             was created with AWSAuthenticationPlugin or granted rds_iam, that the role may do rds-db:connect for \
+             it, and that the host is the endpoint's own name"
         }
         1044 | 1142 | 1143 | 1227 | 1370 => {
             "run `replicator check`: it lists the grants that are missing, as statements to run"

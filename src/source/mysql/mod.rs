@@ -30,6 +30,7 @@ pub mod source;
 pub mod stream;
 pub mod table_map;
 mod temporal;
+mod token;
 pub mod types;
 pub mod writes;
 

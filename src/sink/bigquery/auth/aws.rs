@@ -4,17 +4,12 @@
 //! anew for each exchange, which happens about once an hour.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use aws_config::{BehaviorVersion, SdkConfig};
+use aws_config::SdkConfig;
 use aws_credential_types::provider::ProvideCredentials;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
 use aws_sigv4::sign::v4;
-use aws_smithy_http_client::Connector;
-use aws_smithy_http_client::proxy::ProxyConfig;
-use aws_smithy_http_client::tls::Provider;
-use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use google_cloud_auth::build_errors::Error as BuildError;
 use google_cloud_auth::credentials::Credentials;
 use google_cloud_auth::credentials::external_account::ProgrammaticBuilder;
@@ -25,6 +20,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::percent_encoded;
+use crate::aws;
 use crate::clock::Clock;
 use crate::fault::chain;
 
@@ -144,7 +140,7 @@ impl SubjectTokenProvider for Caller {
     type Error = CallerError;
 
     async fn subject_token(&self) -> Result<SubjectToken, CallerError> {
-        let signed = self.signed(&configuration().await).await?;
+        let signed = self.signed(&aws::configuration().await).await?;
         let token = percent_encoded(&signed.to_string());
         Ok(subject_token::Builder::new(token).build())
     }
@@ -168,12 +164,11 @@ impl Caller {
             .and_then(|uri| Some(uri.authority()?.as_str().to_owned()))
             .ok_or_else(|| CallerError::Question(url.clone()))?;
         let signing = |error: &dyn std::error::Error| CallerError::Signing(chain(error));
-        let now = u64::try_from(self.clock.unix_micros()).unwrap_or_default();
         let params = v4::SigningParams::builder()
             .identity(&identity)
             .region(region)
             .name("sts")
-            .time(at(now))
+            .time(aws::time(&self.clock))
             .settings(SigningSettings::default())
             .build()
             .map_err(|error| signing(&error))?
@@ -194,25 +189,4 @@ impl Caller {
             .collect();
         Ok(json!({ "url": url, "method": "POST", "headers": headers, "body": "" }))
     }
-}
-
-fn at(micros: u64) -> SystemTime {
-    UNIX_EPOCH + Duration::from_micros(micros)
-}
-
-/// What the AWS SDK finds in the process's surroundings, over the one TLS and the proxy that all else goes
-/// through.
-async fn configuration() -> SdkConfig {
-    let client = aws_smithy_http_client::Builder::new().build_with_connector_fn(|settings, components| {
-        let mut builder = Connector::builder()
-            .proxy_config(ProxyConfig::from_env())
-            .tls_provider(Provider::Rustls(CryptoMode::Ring));
-        builder.set_connector_settings(settings.cloned());
-        builder.set_sleep_impl(components.and_then(|components| components.sleep_impl()));
-        builder.build()
-    });
-    aws_config::defaults(BehaviorVersion::latest())
-        .http_client(client)
-        .load()
-        .await
 }
