@@ -26,7 +26,7 @@ fn config(project: &str, more: &str) -> Config {
 }
 
 /// The local BigQuery, with its data set, on a clock that is turned.
-async fn local(location: &str) -> (Running, Config, Clock) {
+async fn local(location: &str, profile: Profile) -> (Running, Config, Clock) {
     // The client wants one even where nothing is encrypted; another test may have been first.
     let _first = rustls::crypto::ring::default_provider().install_default();
     let clock = Clock::manual();
@@ -37,7 +37,7 @@ async fn local(location: &str) -> (Running, Config, Clock) {
         data: None,
         clock: clock.clone(),
         audit: true,
-        profile: Profile::default(),
+        profile,
     };
     let running = serve(options).await.expect("it starts");
     let more = format!(
@@ -82,7 +82,7 @@ async fn bigquery_is_as_believed() {
         let config = config(&project, &place.unwrap_or_default());
         conformance::run(&config, &dataset, Clock::real(), most).await
     } else {
-        let (_running, config, clock) = local("EU").await;
+        let (_running, config, clock) = local("EU", Profile::USUAL).await;
         passing(&clock, conformance::run(&config, "d", clock.clone(), MAX_BYTES)).await
     };
     let report = report.expect("a way to the service");
@@ -92,10 +92,19 @@ async fn bigquery_is_as_believed() {
     assert!(report.holds() && report.left.is_empty(), "{text}");
 }
 
+/// The same where everything takes as long as it may.
+#[tokio::test]
+async fn bigquery_is_as_believed_with_every_delay() {
+    let (_running, config, clock) = local("EU", Profile::STRICT).await;
+    let report = passing(&clock, conformance::run(&config, "d", clock.clone(), MAX_BYTES)).await;
+    let report = report.expect("a way to the service");
+    assert!(report.holds() && report.left.is_empty(), "{}", report.text());
+}
+
 /// Nothing is run that could bill past the bound.
 #[tokio::test]
 async fn no_query_is_run_past_the_bound_of_the_bill() {
-    let (_running, config, clock) = local("US").await;
+    let (_running, config, clock) = local("US", Profile::USUAL).await;
     let report = passing(&clock, conformance::run(&config, "d", clock.clone(), 5 << 20)).await;
     let report = report.expect("a way to the service");
     assert!(!report.holds());
@@ -109,10 +118,25 @@ async fn no_query_is_run_past_the_bound_of_the_bill() {
 
 #[tokio::test]
 async fn a_probe_goes_the_way_of_a_row_and_names_the_step_that_fails() {
-    let (_running, config, clock) = local("EU").await;
+    let (_running, config, clock) = local("EU", Profile::USUAL).await;
     let steps = passing(&clock, conformance::probe(&config, "d", clock.clone())).await;
     assert_eq!(steps.len(), 5, "{steps:?}");
     assert!(steps.iter().all(|step| step.failure.is_none()), "{steps:?}");
+
+    // A data set that is made for the probe is gone after it; one that was there stays.
+    let steps = passing(&clock, conformance::probe(&config, "fresh", clock.clone())).await;
+    assert!(steps.iter().all(|step| step.failure.is_none()), "{steps:?}");
+    let url = format!("{}/bigquery/v2/projects/p/datasets", config.sink.rest);
+    let http = reqwest::Client::builder().no_proxy().build().expect("a client");
+    let listed = http
+        .get(url)
+        .send()
+        .await
+        .expect("it answers")
+        .text()
+        .await
+        .expect("a text");
+    assert!(listed.contains("\"d\"") && !listed.contains("fresh"), "{listed}");
 
     let mut elsewhere = config.clone();
     elsewhere.sink.rest = "http://127.0.0.1:9".to_owned();

@@ -75,7 +75,10 @@ pub async fn probe(config: &Config, dataset: &str, clock: Clock) -> Vec<Probed> 
         Err(error) => return vec![unreachable(&error)],
     };
     let columns = [("id", ColumnType::Int64), ("name", ColumnType::Text)];
-    let made = world.table("probe", &columns).await;
+    let made = match world.mind_dataset().await {
+        Ok(()) => world.table("probe", &columns).await,
+        Err(trouble) => Err(trouble),
+    };
     let mut steps = Vec::new();
     match made {
         Err(trouble) => steps.push(Probed::of(CREATE, Err(trouble))),

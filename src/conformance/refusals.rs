@@ -200,8 +200,8 @@ async fn statement(case: Case, world: &mut World, layout: &TableLayout) -> Done 
 }
 
 /// A bound of one byte.
-async fn bytes(world: &World, table: &str) -> Done {
-    match world.access.query(&format!("SELECT * FROM {table}"), 1).await? {
+async fn bytes(world: &mut World, table: &str) -> Done {
+    match world.metered(&format!("SELECT * FROM {table}"), 1).await? {
         Err(refused)
             if refused
                 .reasons

@@ -11,6 +11,7 @@ use super::{PATIENCE, Trouble};
 use crate::clock::Clock;
 use crate::config::{Config, Staleness};
 use crate::event::{ColumnType, TableLayout};
+use crate::fault::chain;
 use crate::sink::bigquery::{Access, BigQuery, Error, Refused, dataset_name};
 use crate::sink::{Prepared, Sink};
 
@@ -42,6 +43,8 @@ pub(super) struct World {
     clock: Clock,
     prefix: String,
     made: Vec<String>,
+    /// Whether the data set was not there before.
+    made_dataset: bool,
     left: u64,
     billed: u64,
 }
@@ -65,6 +68,7 @@ impl World {
             clock,
             prefix: format!("conformance_{:016x}", fastrand::u64(..)),
             made: Vec::new(),
+            made_dataset: false,
             left: max_bytes,
             billed: 0,
         })
@@ -167,22 +171,33 @@ impl World {
     /// # Errors
     /// Outer: no answer, or the bill is at its bound. Inner: the service refused.
     pub(super) async fn run(&mut self, sql: &str) -> Result<Result<Table, Refused>, Trouble> {
-        if self.left < LEAST_BILLED {
-            return Err(Trouble::failed("not run: the bill is at its bound".to_owned()));
-        }
-        let answer = match self.access.query(sql, self.left.min(MOST_BILLED)).await? {
+        let answer = match self.metered(sql, MOST_BILLED).await? {
             Ok(answer) => answer,
             Err(refused) => return Ok(Err(refused)),
         };
-        let billed = billed(&answer);
-        self.billed = self.billed.saturating_add(billed);
-        self.left = self.left.saturating_sub(billed);
         if answer.get("jobComplete").is_none_or(|done| done != true) {
             return Err(Trouble::failed(format!("the query did not end: {sql}")));
         }
         let rows = answer.get("rows").and_then(Json::as_array);
         let rows = rows.map(Vec::as_slice).unwrap_or_default();
         Ok(Ok(rows.iter().map(cells).collect()))
+    }
+
+    /// Runs a statement that may bill `most` bytes, and counts what it billed; gives the answer as it is.
+    ///
+    /// # Errors
+    /// Outer: no answer, or the bill is at its bound. Inner: the service refused.
+    pub(super) async fn metered(&mut self, sql: &str, most: u64) -> Result<Result<Json, Refused>, Trouble> {
+        if self.left < LEAST_BILLED {
+            return Err(Trouble::failed("not run: the bill is at its bound".to_owned()));
+        }
+        let answer = self.access.query(sql, self.left.min(most)).await?;
+        if let Ok(answer) = &answer {
+            let billed = billed(answer);
+            self.billed = self.billed.saturating_add(billed);
+            self.left = self.left.saturating_sub(billed);
+        }
+        Ok(answer)
     }
 
     /// Runs a statement that must be allowed.
@@ -251,7 +266,19 @@ impl World {
         Ok(())
     }
 
-    /// Removes every table; gives those that stay, with the reason.
+    /// Looks whether the data set is there already: if not, the one that will be made is this world's, and is removed
+    /// with its tables.
+    pub(super) async fn mind_dataset(&mut self) -> Result<(), Trouble> {
+        let found = self.access.call(Method::GET, self.dataset_path(), None).await?;
+        self.made_dataset = found.is_err_and(|refused| refused.status == 404);
+        Ok(())
+    }
+
+    fn dataset_path(&self) -> String {
+        format!("projects/{}/datasets/{}", self.config.sink.project, self.dataset)
+    }
+
+    /// Removes every table, and the data set if it was not there before; gives what stays, with the reason.
     pub(super) async fn clean(&mut self) -> Vec<String> {
         let mut left = Vec::new();
         for table in std::mem::take(&mut self.made) {
@@ -259,6 +286,15 @@ impl World {
                 self.allowed(Method::DELETE, &table, None).await
             {
                 left.push(format!("{table}: {text}"));
+            }
+        }
+        if std::mem::take(&mut self.made_dataset) {
+            // One that somebody else has put a table into meanwhile is refused, and stays.
+            match self.access.call(Method::DELETE, self.dataset_path(), None).await {
+                Ok(Ok(_)) => {}
+                Ok(Err(refused)) if refused.status == 404 => {}
+                Ok(Err(refused)) => left.push(format!("{}: {}", self.dataset, refused.text)),
+                Err(error) => left.push(format!("{}: {}", self.dataset, chain(&error))),
             }
         }
         left

@@ -114,6 +114,13 @@ async fn begin(parts: &Parts, plan: &Plan) -> Result<Begun, PipelineError> {
     if fresh.is_empty() && known.is_empty() {
         return Err(PipelineError::NoTables);
     }
+    let is_followed = |state: &&TableState| !matches!(state.phase, Phase::Parked { .. });
+    let followed = known.values().filter(is_followed).map(|state| &state.layout);
+    let written: Vec<TableId> = followed
+        .chain(&fresh)
+        .map(|layout| layout.table.clone())
+        .collect();
+    parts.sink.tell_apart(&written).map_err(PipelineError::Sink)?;
     prepare(parts, &known, &fresh).await?;
     let (from, last) = match &loaded {
         Some(checkpoint) => (Some(checkpoint.position.clone()), checkpoint.epoch),

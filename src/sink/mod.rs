@@ -98,6 +98,14 @@ pub type Pending = BoxFuture<'static, Result<Durable, SinkError>>;
 
 /// A target.
 pub trait Sink: fmt::Debug + Send + Sync {
+    /// Whether each of these tables can have a target of its own. Asked before anything is made or written.
+    ///
+    /// # Errors
+    /// Every two tables that would share one.
+    fn tell_apart(&self, _tables: &[TableId]) -> Result<(), SinkError> {
+        Ok(())
+    }
+
     /// Looks at the table's target without changing anything: never answers [`Prepared::Created`].
     fn inspect<'a>(&'a self, layout: &'a TableLayout) -> BoxFuture<'a, Result<Prepared, SinkError>>;
 

@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use replicator::event::{CivilDate, CivilDateTime, ColumnType, TableId, Unrepresentable, Value};
-use replicator::sink::Prepared;
+use replicator::fault::Fault;
+use replicator::sink::{Prepared, Sink};
 
 use crate::client::{Row, Schema};
 use crate::world::{World, layout};
@@ -277,4 +278,28 @@ async fn a_table_that_was_written_to_is_not_empty() {
     world.emulator.clock.advance(Duration::from_secs(30 * 86_400));
     assert_eq!(world.emulator.query("SELECT id FROM d.t").await, Ok(Vec::new()));
     assert_eq!(world.prepare(&layout).await.ok(), Some(Prepared::NotEmpty));
+}
+
+/// Tables that would share a target are all told before anything is made; the one that comes later is at fault alone.
+#[tokio::test]
+async fn tables_that_would_share_a_target_are_told() {
+    let world = World::start().await;
+    let tables = ["orders", "Orders", "items", "ITEMS", "well"].map(|name| TableId::new("d", name));
+    let error = world.sink.tell_apart(&tables).expect_err("two pairs");
+    let (text, hint) = (error.to_string(), error.hint().unwrap_or_default());
+    assert_eq!(error.fault(), Fault::Fatal);
+    for part in ["d.orders and d.Orders", "d.items and d.ITEMS"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    assert!(
+        !text.contains("well") && hint.contains("{schema}"),
+        "{text}; {hint}"
+    );
+    assert!(world.sink.tell_apart(&tables[3..]).is_ok());
+
+    let [first, second] = [0, 1].map(|at: usize| layout(tables[at].clone(), &[("id", ColumnType::Int64)]));
+    assert_eq!(world.prepare(&first).await.ok(), Some(Prepared::Created));
+    let error = world.prepare(&second).await.expect_err("it is taken");
+    assert_eq!(error.fault(), Fault::Table(tables[1].clone()));
+    assert_eq!(world.prepare(&first).await.ok(), Some(Prepared::Empty));
 }

@@ -54,6 +54,12 @@ pub enum Error {
         /// The target's name.
         target: String,
     },
+    /// Tables that would share a target, found before anything was written.
+    #[error("{}", collisions(.0))]
+    Collisions(
+        /// Two tables and the target's name, for every two.
+        Vec<(TableId, TableId, String)>,
+    ),
     /// The target table exists and does not fit the source.
     #[error("target table {target} does not fit {table}: {}", .problems.join("; "))]
     Misfit {
@@ -179,6 +185,13 @@ pub enum Error {
     Stopped,
 }
 
+fn collisions(shared: &[(TableId, TableId, String)]) -> String {
+    let one = |(first, second, target): &(TableId, TableId, String)| {
+        format!("tables {first} and {second} would both be written to {target}")
+    };
+    shared.iter().map(one).collect::<Vec<_>>().join("; ")
+}
+
 /// A time in words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Waited(pub Duration);
@@ -200,9 +213,10 @@ impl Classify for Error {
             | Error::TooManyRefused { table, .. }
             | Error::Refused { table, .. }
             | Error::Unavailable { table, .. }
-            | Error::Gone { table, .. } => Fault::Table(table.clone()),
+            | Error::Gone { table, .. }
+            | Error::Collision { second: table, .. } => Fault::Table(table.clone()),
             Error::Token { transient: true, .. } | Error::Rest { transient: true, .. } => Fault::RETRY,
-            Error::Collision { .. }
+            Error::Collisions(_)
             | Error::DeadLetter { .. }
             | Error::Forbidden { .. }
             | Error::Token { .. }
@@ -221,6 +235,9 @@ impl Classify for Error {
             Error::Collision { second, .. } => format!(
                 "make sink.bigquery.dataset and sink.bigquery.table tell them apart (BigQuery may ignore case), or exclude {second}"
             ),
+            Error::Collisions(_) => {
+                "make sink.bigquery.dataset and sink.bigquery.table tell them apart, for instance with {schema} (BigQuery may ignore case), or exclude one of each two with \"!schema.table\" in the source's tables".to_owned()
+            }
             Error::Misfit { target, .. } => format!(
                 "change {target} as said, or drop it and remove the table from the checkpoint, so that it is copied anew"
             ),

@@ -324,6 +324,22 @@ async fn encode(
 }
 
 impl Sink for BigQuery {
+    fn tell_apart(&self, tables: &[TableId]) -> Result<(), SinkError> {
+        let mut owners: HashMap<String, &TableId> = HashMap::new();
+        let mut shared = Vec::new();
+        for table in tables {
+            let target = self.place(table).to_string();
+            let owner = *owners.entry(name::folded(&target)).or_insert(table);
+            if owner != table {
+                shared.push((owner.clone(), table.clone(), target));
+            }
+        }
+        if shared.is_empty() {
+            return Ok(());
+        }
+        Err(Error::Collisions(shared).into())
+    }
+
     fn inspect<'a>(&'a self, layout: &'a TableLayout) -> BoxFuture<'a, Result<Prepared, SinkError>> {
         Box::pin(async move {
             let target = self.target(&Arc::new(layout.clone()))?;

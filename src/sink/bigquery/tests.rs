@@ -288,7 +288,8 @@ async fn two_tables_with_one_target_are_both_named() {
         text.contains("shop.orders") && text.contains("shop.Orders"),
         "{text}"
     );
-    assert_eq!(error.fault(), Fault::Fatal);
+    // The one that came first goes on.
+    assert_eq!(error.fault(), Fault::Table(twin.table));
 }
 
 #[tokio::test]
