@@ -6,7 +6,7 @@ FEATURES := --features failpoints
 CACHE := $(or $(REPLICATOR_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/replicator)
 DENY_VERSION := 0.20.2
 
-.PHONY: test test-live fmt lint docs deny servers unit peers build bench demo
+.PHONY: test test-live test-against fmt lint docs deny servers unit peers build bench demo
 
 test: fmt lint docs deny servers unit peers
 
@@ -49,6 +49,16 @@ test-live:
 	@test -n "$(PROJECT)" && test -n "$(DATASET)" || \
 	  { echo "say make test-live PROJECT=… DATASET=… [LOCATION=…] [MAX_BYTES=…]"; exit 2; }
 	$(CARGO) test --test conformance bigquery_is_as_believed -- --exact --nocapture
+
+# Every type, key and change of tables on a server of yours, in a schema that is made and dropped; see docs/operations.md.
+test-against: export REPLICATOR_AGAINST_URL := $(URL)
+test-against: export REPLICATOR_AGAINST_TLS := $(TLS)
+test-against: export REPLICATOR_AGAINST_CA := $(CA)
+test-against: export REPLICATOR_AGAINST_AUTH := $(AUTH)
+test-against:
+	@test -n "$(URL)" || { echo "say make test-against URL=mysql://user:password@host:port [TLS=disabled|required|verify_ca|verify_identity] \
+	[CA=/path/ca.pem] [AUTH=password|rds_iam]"; exit 2; }
+	$(CARGO) test --test against -- --nocapture
 
 build:
 	$(CARGO) build --release
