@@ -5,6 +5,7 @@
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
+    clippy::indexing_slicing,
     clippy::panic,
     clippy::print_stderr,
     reason = "a test"
@@ -15,12 +16,13 @@ mod support;
 mod tables;
 mod world;
 
+use replicator::config::process_env;
 use support::{Flavour, TestDb};
 use world::{Server, World};
 
 /// The server that a user names.
 fn named() -> Option<Server> {
-    let text = |name: &str| std::env::var(name).ok().filter(|text| !text.is_empty());
+    let text = |name: &str| process_env(name).filter(|text| !text.is_empty());
     Some(Server {
         url: text("REPLICATOR_AGAINST_URL")?,
         tls: text("REPLICATOR_AGAINST_TLS").unwrap_or_else(|| "verify_identity".to_owned()),
