@@ -17,7 +17,7 @@ pub fn describe(one: &Break) -> String {
                 .to_owned()
         }
         BreakCause::PartialImage => {
-            "a session wrote to it without full row images (binlog_row_image or binlog_row_value_options)"
+            "a session wrote to it without full row images (binlog_row_image)"
                 .to_owned()
         }
         BreakCause::Xa => {

@@ -13,7 +13,7 @@ use replicator::emulator::{self, Options, Running};
 use replicator::event::{BinlogCoord, Epoch, RowChanges, TableId, TableLayout, TxnStart};
 use replicator::sink::bigquery::BigQuery;
 use replicator::sink::{Batch, Sink};
-use replicator::source::mysql::{Decoder, RowsAt, decode_rows};
+use replicator::source::mysql::{Decoder, RowsAt, RowsKind, decode_rows};
 
 use crate::columns;
 use crate::server::{Flavour, Server, catalog};
@@ -56,6 +56,28 @@ const TABLES: &[(&str, &[&str])] = &[
              (8, CONCAT(REPEAT('[', 100), '7', REPEAT(']', 100)), '')"#,
         ],
     ),
+    (
+        "partial",
+        &[
+            "CREATE TABLE test.partial (id INT PRIMARY KEY, d JSON, n INT, e JSON)",
+            r#"INSERT INTO test.partial SELECT n, JSON_OBJECT('a', JSON_ARRAY(1.5e0, 'two, ]}', JSON_OBJECT('x.y', NULL, '"', '\\')), 'bb', REPEAT('b', 100),
+             'c', CAST('1.50' AS DECIMAL(5,2)), 'é', JSON_OBJECT()), 1, JSON_ARRAY(REPEAT('e', 100), n) FROM
+             (SELECT 1 n UNION SELECT 2 UNION SELECT 3 UNION SELECT 4 UNION SELECT 5 UNION SELECT 6 UNION SELECT 7 UNION SELECT 8 UNION SELECT 9) numbers"#,
+        ],
+    ),
+];
+
+/// Updates whose JSON values are logged as differences, each of the row of its number.
+const PARTIAL: &[&str] = &[
+    "d = JSON_SET(d, '$.a[0]', 2)",
+    "d = JSON_REPLACE(d, '$.a[2].\"x.y\"', JSON_ARRAY(1, 'x')), e = JSON_SET(e, '$[1]', 'nine')",
+    "d = JSON_REMOVE(d, '$.bb')",
+    "d = JSON_REMOVE(d, '$.a[1]', '$.c')",
+    "d = JSON_SET(d, '$.ab', 'new', '$.\"\"', TRUE, '$.\"é\".\"a b\"', CAST(NOW(6) AS JSON))",
+    "d = JSON_SET(d, '$.a[9]', CAST(18446744073709551615 AS UNSIGNED), '$.c', 1e0)",
+    "n = 2",
+    "d = JSON_SET(d, '$.bb', 'b'), e = NULL",
+    "d = JSON_SET(d, '$.a[2].\"\\\\\"\"', 'quote'), e = JSON_REMOVE(e, '$[0]'), n = NULL",
 ];
 
 /// What happens to every table after the copy, so that the log has every kind of event.
@@ -65,6 +87,13 @@ fn changes(table: &str) -> Vec<String> {
             "UPDATE test.wide SET id = id + 1000 WHERE id % 2 = 0".to_owned(),
             "DELETE FROM test.wide WHERE id % 7 = 0".to_owned(),
         ],
+        "partial" => {
+            let options = |value: &str| format!("SET SESSION binlog_row_value_options = '{value}'");
+            let rows = PARTIAL.iter().zip(1..);
+            let updates = rows.map(|(set, id)| format!("UPDATE test.partial SET {set} WHERE id = {id}"));
+            let on = std::iter::once(options("PARTIAL_JSON"));
+            on.chain(updates).chain([options("")]).collect()
+        }
         "dated" => vec!["UPDATE test.dated SET k = k + INTERVAL 1 DAY WHERE n = 0".to_owned()],
         "hidden" => vec!["UPDATE test.hidden SET a = 5, d = NULL WHERE a = 1".to_owned()],
         "documents" => vec![
@@ -183,6 +212,7 @@ async fn every_value_arrives_by_snapshot_and_by_stream() {
             run(&mut conn, &sql).await;
         }
     }
+    let mut kinds = Vec::new();
     for (event, offset) in server.log().await.into_iter().zip(1_u64..) {
         let decoder = Arc::new(Decoder::from_table_map(&event.map, None).unwrap());
         let at = RowsAt {
@@ -195,7 +225,10 @@ async fn every_value_arrives_by_snapshot_and_by_stream() {
         };
         let (changes, _) = decode_rows(&decoder, event.kind, event.body, at).unwrap();
         streamed.write(changes).await;
+        kinds.push(event.kind);
     }
+    let partial = kinds.iter().filter(|kind| **kind == RowsKind::PartialUpdate);
+    assert!(partial.count() >= 7, "differences are logged: {kinds:?}");
     let mut conn = server.connect().await;
     for layout in &layouts {
         streamed.compare(&mut conn, layout).await;

@@ -5,6 +5,8 @@
 //! A document is a type byte and a value. Containers hold tables of (type, offset), offsets counted from
 //! the container, small values inlined; text is written in stored order, which is the server's own key order.
 
+pub(crate) mod diff;
+
 use std::fmt::Write;
 
 use base64::Engine;

@@ -172,10 +172,14 @@ impl Findings {
         }
         match server.binlog_row_value_options.as_str() {
             "" => {}
+            "PARTIAL_JSON" => self.ok(
+                "binlog_row_value_options",
+                "PARTIAL_JSON: JSON values may come as differences, which are applied",
+            ),
             other => self.add(
                 Severity::Error,
                 "binlog_row_value_options",
-                format!("{other}: JSON values come as differences, which this version does not read"),
+                format!("{other}: values come in a form that this version does not read"),
                 setting("binlog_row_value_options", ""),
             ),
         }

@@ -9,6 +9,8 @@
 //! transaction, counted from the first byte after the bitmaps; an update is one change and has the ordinal
 //! of its before image.
 
+mod differences;
+mod error;
 mod partial;
 
 use std::cell::RefCell;
@@ -17,14 +19,16 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::cell::{self, Scratch};
-use super::cursor::{Cursor, Truncated};
+use super::cursor::Cursor;
 use super::decoder::Decoder;
 use super::table_map::bit;
 use crate::event::{
-    CellVisitor, Change, Op, Ordinal, RowChanges, RowError, RowImages, RowRef, TableId, TxnStart, Value,
+    CellVisitor, Change, Op, Ordinal, RowChanges, RowError, RowImages, RowRef, TxnStart, Value,
 };
-use crate::fault::{Classify, Fault};
+use differences::Differing;
 use partial::NotWhole;
+
+pub use error::RowsError;
 
 /// What a rows event does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,68 +92,6 @@ pub struct RowsAt {
     pub first_ordinal: u64,
     /// Commit time, microseconds since 1970-01-01T00:00:00Z.
     pub committed_micros: i64,
-}
-
-/// Why a rows event cannot be taken.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum RowsError {
-    /// It ends before its head does.
-    #[error("the rows event is truncated")]
-    Head,
-    /// Its bytes do not fit the table's layout.
-    #[error("a rows event of {table} does not fit the table's layout: {reason}")]
-    Malformed {
-        /// Which table.
-        table: TableId,
-        /// What does not fit.
-        reason: String,
-    },
-    /// Its images lack columns.
-    #[error("a rows event of {table} lacks columns")]
-    PartialImage {
-        /// Which table.
-        table: TableId,
-    },
-    /// Its after images hold differences of JSON documents.
-    #[error("a rows event of {table} holds partial JSON updates")]
-    PartialJson {
-        /// Which table.
-        table: TableId,
-    },
-    /// The transaction has more row bytes than can be numbered.
-    #[error("a transaction has more rows than can be numbered")]
-    TooLong,
-}
-
-impl Classify for RowsError {
-    fn fault(&self) -> Fault {
-        match self {
-            RowsError::Head | RowsError::TooLong => Fault::Fatal,
-            RowsError::Malformed { table, .. }
-            | RowsError::PartialImage { table }
-            | RowsError::PartialJson { table } => Fault::Table(table.clone()),
-        }
-    }
-
-    fn hint(&self) -> Option<String> {
-        let cure = match self {
-            RowsError::Head | RowsError::TooLong => return None,
-            RowsError::Malformed { .. } => "copy the table again, and report this: log and layout disagree",
-            RowsError::PartialImage { .. } => {
-                "find the session that sets binlog_row_image to MINIMAL or NOBLOB, set it to FULL, copy the table again"
-            }
-            RowsError::PartialJson { .. } => {
-                "set binlog_row_value_options to '' on the server and in every session, copy the table again"
-            }
-        };
-        Some(cure.to_owned())
-    }
-}
-
-impl From<Truncated> for RowsError {
-    fn from(_: Truncated) -> RowsError {
-        RowsError::Head
-    }
 }
 
 /// The part of a rows event that is read whether or not its table is captured.
@@ -244,9 +186,6 @@ pub fn decode_rows(
         table: table(),
         reason: reason.to_owned(),
     };
-    if kind == RowsKind::PartialUpdate {
-        return Err(RowsError::PartialJson { table: table() });
-    }
     let prologue = prologue(kind, &body)?;
     if prologue.columns != decoder.cells.len() {
         return Err(malformed("another number of columns"));
@@ -264,14 +203,19 @@ pub fn decode_rows(
             NotWhole::Lacking => RowsError::PartialImage { table: table() },
             NotWhole::Malformed => malformed("an image does not end where it should"),
         })?;
-        let changes = row_changes(decoder, whole.images.into(), whole.changes, at);
-        return Ok((changes, next));
+        let rows = BinlogRows {
+            decoder: Arc::clone(decoder),
+            images: whole.images.into(),
+            differing: Vec::new(),
+        };
+        return Ok((row_changes(rows, whole.changes, at), next));
     }
     let images = body.slice_ref(prologue.images);
     let mut finder = Finder {
         decoder,
         images: &images,
         at: 0,
+        differing: Vec::new(),
     };
     let mut changes = Vec::new();
     while finder.at < images.len() {
@@ -280,20 +224,25 @@ pub fn decode_rows(
             .change(kind)
             .ok_or_else(|| malformed("an image does not end where it should"))?;
         if changes.is_empty() {
-            changes.reserve(images.len() / finder.at.max(1));
+            // No more memory than the images take: rows need not be as small as the first one.
+            let most = images.len() / size_of::<Change>();
+            changes.reserve(most.min(images.len() / finder.at.max(1)));
         }
         changes.push(Change { op, ordinal });
     }
-    Ok((row_changes(decoder, images, changes, at), next))
+    let differing = finder.differing;
+    let rows = BinlogRows {
+        decoder: Arc::clone(decoder),
+        images,
+        differing,
+    };
+    Ok((row_changes(rows, changes, at), next))
 }
 
-fn row_changes(decoder: &Arc<Decoder>, images: Bytes, changes: Vec<Change>, at: RowsAt) -> RowChanges {
+fn row_changes(rows: BinlogRows, changes: Vec<Change>, at: RowsAt) -> RowChanges {
     RowChanges {
-        layout: Arc::clone(decoder.layout()),
-        images: Arc::new(BinlogRows {
-            decoder: Arc::clone(decoder),
-            images,
-        }),
+        layout: Arc::clone(rows.decoder.layout()),
+        images: Arc::new(rows),
         txn: at.txn,
         committed_micros: at.committed_micros,
         changes,
@@ -306,6 +255,8 @@ struct Finder<'a> {
     decoder: &'a Decoder,
     images: &'a [u8],
     at: usize,
+    /// The after images with differences in them, ascending.
+    differing: Vec<Differing>,
 }
 
 impl Finder<'_> {
@@ -317,7 +268,14 @@ impl Finder<'_> {
             },
             RowsKind::Update { .. } | RowsKind::PartialUpdate => {
                 let before = self.image()?;
+                let mut columns = Vec::new();
+                if kind == RowsKind::PartialUpdate {
+                    let length;
+                    (length, columns) = differences::options(self.decoder, self.images.get(self.at..)?)?;
+                    self.at += length;
+                }
                 let after = self.image()?;
+                self.differing.extend(Differing::new(after.at, before, columns));
                 Op::Update {
                     before,
                     after,
@@ -457,6 +415,8 @@ pub(crate) fn with_scratch<T>(work: impl FnOnce(&mut Scratch) -> T) -> T {
 struct BinlogRows {
     decoder: Arc<Decoder>,
     images: Bytes,
+    /// The after images with differences in them, ascending.
+    differing: Vec<Differing>,
 }
 
 impl RowImages for BinlogRows {
@@ -467,14 +427,22 @@ impl RowImages for BinlogRows {
         };
         let mut walk = Walk::new(&self.decoder, &self.images, row)
             .ok_or_else(|| malformed(0, "the image lies outside of its event"))?;
+        let differing = self.differing.binary_search_by_key(&row.at, |one| one.at);
+        let differing = differing.ok().and_then(|index| self.differing.get(index));
         with_scratch(|scratch| {
             for (column, cell) in self.decoder.cells.iter().enumerate() {
                 let bytes = walk
                     .next()
                     .ok_or_else(|| malformed(column, "the image ends too early"))?;
-                let value = match bytes {
-                    None => Value::Null,
-                    Some(bytes) => cell
+                let differing = differing.filter(|one| one.holds(column));
+                let value = match (bytes, differing) {
+                    (None, _) => Value::Null,
+                    (Some(bytes), Some(differing)) => {
+                        let rows = (&*self.decoder, &*self.images);
+                        differing.document(rows, column, bytes, &mut scratch.text)?;
+                        Value::Json(&scratch.text)
+                    }
+                    (Some(bytes), None) => cell
                         .decode(bytes, scratch)
                         .map_err(|reason| malformed(column, reason))?,
                 };

@@ -111,7 +111,7 @@ fn each_setting_is_judged() {
             "Error binlog_row_image",
         ),
         (
-            |server| server.binlog_row_value_options = "PARTIAL_JSON".to_owned(),
+            |server| server.binlog_row_value_options = "OTHER".to_owned(),
             "Error binlog_row_value_options",
         ),
         (

@@ -86,6 +86,7 @@ impl<'a> Reader<'a> {
             decoder,
             images,
             at: 0,
+            differing: Vec::new(),
         };
         let key_changed = finder.key_changed(before, after)?;
         Some(Op::Update {

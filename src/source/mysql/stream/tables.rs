@@ -107,9 +107,7 @@ impl Assembler {
             Ok((changes, _next)) => self.tell(Item::Rows(changes), out),
             Err(error) => {
                 let cause = match error {
-                    RowsError::PartialImage { .. } | RowsError::PartialJson { .. } => {
-                        BreakCause::PartialImage
-                    }
+                    RowsError::PartialImage { .. } => BreakCause::PartialImage,
                     // The bytes do not fit what the log said about the table.
                     RowsError::Malformed { .. } => BreakCause::LayoutUnknown(error.to_string()),
                     RowsError::Head | RowsError::TooLong => {
