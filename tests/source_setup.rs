@@ -17,9 +17,10 @@ use mysql_async::prelude::Queryable;
 use replicator::clock::Clock;
 use replicator::config::{Login, MysqlSource, Secret, SnapshotMode, Tls, TlsMode};
 use replicator::fault::{Classify, Fault};
+use replicator::source::Severity;
 use replicator::source::mysql::connect::Connector;
 use replicator::source::mysql::error::MysqlError;
-use replicator::source::mysql::preflight::{Facts, Severity, judge};
+use replicator::source::mysql::preflight::{Facts, judge};
 use replicator::source::mysql::server::{Flavour as ServerFlavour, ServerInfo};
 use support::{BOTH, Flavour, TestDb};
 

@@ -6,7 +6,8 @@ use std::io::{IsTerminal, Write};
 use clap::Args;
 
 use super::cost::{self, CostArguments};
-use super::start::{failed, findings, with_config};
+use super::origin::Origin;
+use super::start::{failed, with_config};
 use super::{Failure, Global};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -14,9 +15,7 @@ use crate::conformance;
 use crate::fault::chain;
 use crate::sink::bigquery::BigQuery;
 use crate::sink::{Prepared, Sink};
-use crate::source::Source;
-use crate::source::mysql::Mysql;
-use crate::source::mysql::preflight::{Finding, Severity};
+use crate::source::{Finding, Severity, Source};
 
 /// Checks source, target and permissions; changes nothing unless asked to probe.
 ///
@@ -37,15 +36,15 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<(), Failure> {
     with_config(global, |config| async move {
         let clock = Clock::real();
-        let source = Mysql::new(config.source.clone(), clock.clone());
+        let origin = Origin::new(&config, clock.clone())?;
         if arguments.cost.asked() {
-            return cost::print(&arguments.cost, &source, &config).await;
+            return cost::print(&arguments.cost, &origin, &config).await;
         }
-        let mut all = findings(&source, &config).await?;
+        let (source, mut all) = (origin.source(), origin.findings().await?);
         if !all.iter().any(|finding| finding.severity == Severity::Error) {
-            all.extend(target(&source, &config, clock.clone()).await?);
+            all.extend(target(&*source, &config, clock.clone()).await?);
             if arguments.probe {
-                all.extend(probe(&source, &config, clock).await?);
+                all.extend(probe(&*source, &config, clock).await?);
             }
         }
         print(&all)?;
@@ -68,7 +67,7 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<(), Failure>
 }
 
 /// Whether each table's target can be reached and written to.
-async fn target(source: &Mysql, config: &Config, clock: Clock) -> Result<Vec<Finding>, Failure> {
+async fn target(source: &dyn Source, config: &Config, clock: Clock) -> Result<Vec<Finding>, Failure> {
     let sink = BigQuery::new(config, clock).map_err(|error| failed(&error))?;
     let mut findings = Vec::new();
     for layout in source.tables(&[]).await.map_err(|error| failed(&*error))? {
@@ -100,7 +99,7 @@ async fn target(source: &Mysql, config: &Config, clock: Clock) -> Result<Vec<Fin
 }
 
 /// The way of one row in each data set that tables go to.
-async fn probe(source: &Mysql, config: &Config, clock: Clock) -> Result<Vec<Finding>, Failure> {
+async fn probe(source: &dyn Source, config: &Config, clock: Clock) -> Result<Vec<Finding>, Failure> {
     let layouts = source.tables(&[]).await.map_err(|error| failed(&*error))?;
     let datasets: BTreeSet<String> = layouts
         .iter()

@@ -7,6 +7,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::Failure;
+use super::origin::Origin;
 use super::start::failed;
 use crate::bill::staleness::{Terms, choose, spelled};
 use crate::bill::{self, Bill, Prices, Rate, Table, real};
@@ -45,9 +46,13 @@ impl CostArguments {
 ///
 /// # Errors
 /// The price list or the source cannot be read.
-pub(super) async fn print(arguments: &CostArguments, source: &Mysql, config: &Config) -> Result<(), Failure> {
+pub(super) async fn print(
+    arguments: &CostArguments,
+    origin: &Origin,
+    config: &Config,
+) -> Result<(), Failure> {
     let prices = prices(arguments.prices.as_deref())?;
-    let tables = tables(source, config, arguments.changes_per_day).await?;
+    let tables = origin.tables(arguments.changes_per_day).await?;
     let bill = bill::reckon(&tables, &prices);
     let chosen = chosen(&tables, config, &prices);
     let text = if arguments.json {
@@ -105,21 +110,17 @@ pub(super) fn budget(staleness: Staleness) -> Option<Option<f64>> {
     }
 }
 
-/// The captured tables with their sizes and rates; `given`: changes of each in a day, instead of what was counted.
+/// The captured tables of a MySQL server with their sizes and rates; `given`: changes of each in a day, instead of what was counted.
 ///
 /// # Errors
 /// The source cannot be read.
-pub(super) async fn tables(
-    source: &Mysql,
-    config: &Config,
-    given: Option<u32>,
-) -> Result<Vec<Table>, Failure> {
+pub(super) async fn tables(source: &Mysql, given: Option<u32>) -> Result<Vec<Table>, Failure> {
     let mut conn = source
         .connector()
         .connect_query()
         .await
         .map_err(|error| failed(&error))?;
-    let facts = list_tables(&mut conn, &config.source.tables)
+    let facts = list_tables(&mut conn, &source.connector().source().tables)
         .await
         .map_err(|error| failed(&error))?;
     let counted = read_writes(&mut conn).await.map_err(|error| failed(&error))?;

@@ -14,6 +14,7 @@ mod cost;
 mod demo;
 mod emulator;
 mod failure;
+mod origin;
 mod run;
 mod schema;
 pub mod signals;

@@ -7,15 +7,13 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
-use super::cost;
+use super::origin::Origin;
 use crate::bill::staleness::{Choice, Terms, choose, spelled};
 use crate::bill::{Prices, Table};
 use crate::clock::Clock;
-use crate::config::Config;
 use crate::event::TableId;
 use crate::fault::chain;
 use crate::sink::bigquery::{BigQuery, Error, Extent};
-use crate::source::mysql::Mysql;
 use crate::status::Status;
 
 /// How often it is looked whether a table's copy began or ended.
@@ -30,10 +28,9 @@ const AGAIN: Duration = Duration::from_secs(60);
 /// The keeper of `max_staleness`.
 #[derive(Debug)]
 pub(super) struct Steward {
-    config: Config,
     prices: Prices,
     budget: Option<f64>,
-    source: Arc<Mysql>,
+    origin: Origin,
     sink: Arc<BigQuery>,
     status: Arc<Status>,
     clock: Clock,
@@ -55,17 +52,15 @@ struct Known {
 impl Steward {
     /// One for these ends of a pipeline.
     pub(super) fn new(
-        config: &Config,
         (prices, budget): (Prices, Option<f64>),
-        (source, sink): (Arc<Mysql>, Arc<BigQuery>),
+        (origin, sink): (Origin, Arc<BigQuery>),
         status: Arc<Status>,
         clock: Clock,
     ) -> Steward {
         Steward {
-            config: config.clone(),
             prices,
             budget,
-            source,
+            origin,
             sink,
             status,
             clock,
@@ -117,7 +112,7 @@ impl Steward {
 
     /// Reads sizes and rates of the source; what cannot be read stays as it was.
     async fn read_source(&mut self) {
-        match cost::tables(&self.source, &self.config, None).await {
+        match self.origin.tables(None).await {
             Ok(tables) => {
                 let tables = tables.into_iter();
                 self.known.sources = tables.map(|table| (table.name.clone(), table)).collect();

@@ -11,19 +11,19 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
+use super::origin::Origin;
 use super::signals::Signals;
 use super::staleness::Steward;
 use super::{Failure, Global, cost, signals, standby};
 use crate::bill::Prices;
 use crate::checkpoint::{Opening, Store};
 use crate::clock::Clock;
-use crate::config::{Config, SnapshotMode, Staleness};
+use crate::config::{Config, Staleness};
 use crate::control::{self, About};
 use crate::fault::Classify;
 use crate::pipeline::{self, Parts, Plan};
 use crate::sink::bigquery::BigQuery;
-use crate::source::mysql::Mysql;
-use crate::source::mysql::preflight::{Facts, Finding, Severity, judge};
+use crate::source::{Finding, Severity};
 use crate::status::Status;
 use crate::task;
 use crate::telemetry;
@@ -174,9 +174,9 @@ impl Ready {
     /// The first thing that makes a start pointless; for the source, all of them at once.
     async fn new(config: Config, store: Store, health: Health) -> Result<Ready, Failure> {
         let clock = health.clock.clone();
-        let source = Arc::new(Mysql::new(config.source.clone(), clock.clone()));
+        let origin = Origin::new(&config, clock.clone())?;
         let resumed = store.load().await.map_err(|error| failed(&error))?.is_some();
-        refuse(&findings(&source, &config).await?, resumed)?;
+        refuse(&origin.findings().await?, resumed)?;
         let status = Arc::clone(&health.status);
         let sink = BigQuery::new(&config, clock.clone())
             .map_err(|error| failed(&error))?
@@ -185,15 +185,14 @@ impl Ready {
         let steward = match cost::budget(config.sink.max_staleness) {
             None => None,
             Some(budget) => Some(Steward::new(
-                &config,
                 (Prices::own().map_err(Failure::usage)?, budget),
-                (Arc::clone(&source), Arc::clone(&sink)),
+                (origin.clone(), Arc::clone(&sink)),
                 Arc::clone(&status),
                 clock.clone(),
             )),
         };
         let parts = Parts {
-            source,
+            source: origin.source(),
             sink,
             store,
             status,
@@ -222,8 +221,8 @@ impl Ready {
         let plan = Plan {
             policies: config.schema_changes.clone(),
             pipeline: config.pipeline.clone(),
-            copy: until_copied || config.source.snapshot.mode == SnapshotMode::Initial,
-            parallelism: config.source.snapshot.parallelism,
+            copy: until_copied || config.source.copies(),
+            parallelism: config.source.parallelism(),
             until_copied,
         };
         let done = CancellationToken::new();
@@ -248,23 +247,6 @@ impl Ready {
 /// A failure with its cure.
 pub(super) fn failed(error: &dyn Classify) -> Failure {
     Failure::failed(error)
-}
-
-/// Everything about the source that matters to a pipeline.
-///
-/// # Errors
-/// The source cannot be reached or refuses.
-pub(super) async fn findings(source: &Mysql, config: &Config) -> Result<Vec<Finding>, Failure> {
-    let patterns = &config.source.tables;
-    let mut conn = source
-        .connector()
-        .connect_query()
-        .await
-        .map_err(|error| failed(&error))?;
-    let facts = Facts::read(&mut conn, patterns)
-        .await
-        .map_err(|error| failed(&error))?;
-    Ok(judge(&facts, patterns, config.source.snapshot.mode))
 }
 
 /// Logs what is worth knowing and fails with all that cannot work. A table without a key that is new to

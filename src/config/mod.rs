@@ -11,6 +11,7 @@ use crate::event::TableId;
 mod auth;
 mod changes;
 mod duration;
+mod dynamodb;
 mod error;
 mod load;
 mod raw;
@@ -24,6 +25,7 @@ mod validate;
 mod values;
 
 pub use changes::{AddedDefault, Adding, Incompatible, Renaming, SchemaChanges};
+pub use dynamodb::{DynamodbSource, ExportPlace, FirstLoad, Role, ScanLimits};
 pub use error::{ConfigError, ConfigErrors};
 pub use load::{load, parse, process_env, schema};
 pub use secret::Secret;
@@ -35,8 +37,8 @@ pub use values::{ValuePolicy, Values};
 pub struct Config {
     /// Names the checkpoint, the metrics' label and the trace id: `[a-z0-9_-]{1,40}`.
     pub pipeline: String,
-    /// The one MySQL or MariaDB source.
-    pub source: MysqlSource,
+    /// The one source.
+    pub source: SourceConfig,
     /// Where rows go.
     pub sink: BigQuerySink,
     /// What becomes of values that the target cannot hold.
@@ -72,6 +74,41 @@ pub enum BucketKind {
     S3,
     /// Google Cloud Storage.
     Gcs,
+}
+
+/// Where rows come from.
+#[derive(Debug, Clone)]
+pub enum SourceConfig {
+    /// A MySQL or MariaDB server.
+    Mysql(MysqlSource),
+    /// DynamoDB tables.
+    Dynamodb(DynamodbSource),
+}
+
+impl SourceConfig {
+    /// The source's name in the configuration.
+    pub fn name(&self) -> &str {
+        match self {
+            SourceConfig::Mysql(source) => &source.name,
+            SourceConfig::Dynamodb(source) => &source.name,
+        }
+    }
+
+    /// Whether tables are copied before they are followed.
+    pub fn copies(&self) -> bool {
+        match self {
+            SourceConfig::Mysql(source) => source.snapshot.mode == SnapshotMode::Initial,
+            SourceConfig::Dynamodb(source) => source.first_load != FirstLoad::None,
+        }
+    }
+
+    /// Pieces of tables that are read at the same time by the first copy; 1…64.
+    pub fn parallelism(&self) -> usize {
+        match self {
+            SourceConfig::Mysql(source) => source.snapshot.parallelism,
+            SourceConfig::Dynamodb(source) => source.parallelism,
+        }
+    }
 }
 
 /// A MySQL or MariaDB server and what is read from it.
@@ -227,7 +264,7 @@ impl Config {
             template
                 .replace("{schema}", table.schema())
                 .replace("{table}", table.name())
-                .replace("{source}", &self.source.name)
+                .replace("{source}", self.source.name())
         };
         (fill(&self.sink.dataset), fill(&self.sink.table))
     }

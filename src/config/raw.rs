@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer};
 
+use super::dynamodb::RawDynamodb;
 use super::values::RawValues;
 
 /// Configuration of `replicator`. `${VAR}`, `${VAR:-default}` and `${file:/path}` may stand anywhere in
@@ -51,7 +52,7 @@ pub(super) struct RawSource {
     pub(super) name: Option<String>,
     /// A MySQL or MariaDB server.
     pub(super) mysql: Option<RawMysql>,
-    /// DynamoDB tables. Not in this version.
+    /// DynamoDB tables of one account and region.
     pub(super) dynamodb: Option<RawDynamodb>,
 }
 
@@ -141,23 +142,6 @@ pub(super) enum RawSnapshotMode {
     Never,
     /// Copied again when the log no longer reaches back. Not in this version.
     WhenNeeded,
-}
-
-/// DynamoDB tables. Not in this version.
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[schemars(rename = "Dynamodb")]
-#[expect(
-    dead_code,
-    reason = "part of the public shape; its presence is what validation looks at"
-)]
-pub(super) struct RawDynamodb {
-    region: Option<String>,
-    tables: Option<Vec<String>>,
-    layout: Option<String>,
-    first_load: Option<String>,
-    export_bucket: Option<String>,
-    endpoint: Option<String>,
 }
 
 /// The target: exactly one kind.

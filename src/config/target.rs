@@ -208,6 +208,21 @@ fn cents(amount: &str) -> Option<u64> {
     whole.parse::<u64>().ok()?.checked_mul(100)?.checked_add(part)
 }
 
+/// What a server's address is called, and how it is written.
+pub(super) const SERVER: (&str, &str) = (
+    "the address of a server",
+    "write http:// or https://, a host and, if need be, a port; no path",
+);
+
+/// Whether a text is a scheme, a host and perhaps a port.
+pub(super) fn is_server(text: &str) -> bool {
+    let host = text
+        .strip_prefix("https://")
+        .or_else(|| text.strip_prefix("http://"))
+        .map(|rest| rest.trim_end_matches('/'));
+    host.is_some_and(|host| !host.is_empty() && !host.contains(['/', '?', '#', '@', ' ']))
+}
+
 /// Where the APIs are. Tokens are sent only where TLS protects them, and no table is made at Google by
 /// a configuration that means the emulator.
 fn endpoints(
@@ -227,19 +242,7 @@ fn endpoints(
             }
             return Some(usual.to_owned());
         };
-        let host = text
-            .strip_prefix("https://")
-            .or_else(|| text.strip_prefix("http://"))
-            .map(|rest| rest.trim_end_matches('/'));
-        let shown = rules.quote(&key, &text);
-        if host.is_none_or(|host| host.is_empty() || host.contains(['/', '?', '#', '@', ' '])) {
-            rules.mistakes.add(
-                &key,
-                format!("{shown} is not the address of a server"),
-                "write http:// or https://, a host and, if need be, a port; no path",
-            );
-            return None;
-        }
+        let text = rules.formed(&key, text, is_server, SERVER)?;
         if text.starts_with("http://") && matches!(auth, Some(Auth::Adc | Auth::ServiceAccount(_))) {
             rules.mistakes.add(
                 &key,

@@ -61,6 +61,14 @@ fn least() -> Value {
     })
 }
 
+/// The MySQL server of a configuration.
+fn mysql(config: Config) -> MysqlSource {
+    match config.source {
+        SourceConfig::Mysql(source) => source,
+        SourceConfig::Dynamodb(_) => panic!("another kind of source"),
+    }
+}
+
 /// JSON is YAML, so a changed tree can be read as a file.
 fn read(file: &Value) -> Result<Config, ConfigErrors> {
     parse(&file.to_string(), &env)
@@ -89,25 +97,26 @@ fn set(file: &mut Value, pointer: &str, value: Value) {
 fn a_whole_configuration() {
     let config = read(&good()).unwrap();
     assert_eq!(config.pipeline, "shop");
-    assert_eq!((config.source.host.as_str(), config.source.port), ("db", 3307));
-    assert_eq!(config.source.user, "replicator");
-    let Login::Password(password) = &config.source.login else {
-        panic!("{:?}", config.source.login);
+    let source = mysql(config.clone());
+    assert_eq!((source.host.as_str(), source.port), ("db", 3307));
+    assert_eq!(source.user, "replicator");
+    let Login::Password(password) = &source.login else {
+        panic!("{:?}", source.login);
     };
     assert_eq!(password.reveal().unwrap(), SECRET);
-    assert_eq!(config.source.tls.mode, TlsMode::VerifyCa);
-    assert_eq!(config.source.tls.ca.as_deref(), Some("/etc/ssl/rds.pem".as_ref()));
-    assert!(config.source.tables.matches(&TableId::new("shop", "orders")));
-    assert!(!config.source.tables.matches(&TableId::new("shop", "tmp_1")));
+    assert_eq!(source.tls.mode, TlsMode::VerifyCa);
+    assert_eq!(source.tls.ca.as_deref(), Some("/etc/ssl/rds.pem".as_ref()));
+    assert!(source.tables.matches(&TableId::new("shop", "orders")));
+    assert!(!source.tables.matches(&TableId::new("shop", "tmp_1")));
     assert_eq!(
-        config.source.snapshot,
+        source.snapshot,
         Snapshot {
             mode: SnapshotMode::Initial,
             parallelism: 2,
             chunk_rows: 1000
         }
     );
-    assert_eq!(config.source.server_id, Some(4711));
+    assert_eq!(source.server_id, Some(4711));
     assert_eq!(config.sink.location.as_deref(), Some("EU"));
     assert_eq!(config.sink.jobs_project, "bills");
     assert_eq!(
@@ -130,18 +139,19 @@ fn a_whole_configuration() {
 #[test]
 fn what_is_left_out_has_a_safe_default() {
     let config = read(&least()).unwrap();
+    let source = mysql(config.clone());
     assert_eq!(
-        config.source.tls,
+        source.tls,
         Tls {
             mode: TlsMode::VerifyIdentity,
             ca: None
         }
     );
-    assert_eq!(config.source.port, 3306);
-    assert_eq!(config.source.server_id, None);
-    assert_eq!(config.source.snapshot.mode, SnapshotMode::Initial);
-    assert_eq!(config.source.snapshot.parallelism, 4);
-    assert_eq!(config.source.snapshot.chunk_rows, 50_000);
+    assert_eq!(source.port, 3306);
+    assert_eq!(source.server_id, None);
+    assert_eq!(source.snapshot.mode, SnapshotMode::Initial);
+    assert_eq!(source.snapshot.parallelism, 4);
+    assert_eq!(source.snapshot.chunk_rows, 50_000);
     assert_eq!(config.sink.dataset, "{schema}");
     assert_eq!(config.sink.table, "{table}");
     assert_eq!(config.sink.jobs_project, "my-project");
@@ -162,8 +172,9 @@ fn what_is_put_in_counts_as_a_number_where_one_belongs() {
     set(&mut file, "/sources/0/mysql/server_id", json!("${ID:-12}"));
     set(&mut file, "/sink/bigquery/max_staleness", json!(0));
     let config = read(&file).unwrap();
-    assert_eq!(config.source.snapshot.parallelism, 7);
-    assert_eq!(config.source.server_id, Some(12));
+    let source = mysql(config.clone());
+    assert_eq!(source.snapshot.parallelism, 7);
+    assert_eq!(source.server_id, Some(12));
     assert_eq!(config.sink.max_staleness, Staleness::Fixed(Duration::ZERO));
 }
 
@@ -367,7 +378,7 @@ const MISTAKES: &str = r#"
 /pipline | "x" | pipline
 /sources/- | { "name": "other" } | sources[1]
 /sources/0/name | null | sources[0].name
-/sources/0/dynamodb/region | "${MYSQL_PASSWORD}" | sources[0].dynamodb
+/sources/0/dynamodb | { "region": "x", "tables": ["abc"], "first_load": "none" } | sources[0]
 /sources/0/mysql/url | "mysql://u:sw0rd/fi@h/shop" | sources[0].mysql.url
 /sources/0/mysql/auth | "iam" | sources[0].mysql.auth
 /sources/0/mysql/tls/mode | "${MYSQL_PASSWORD}" | sources[0].mysql.tls.mode

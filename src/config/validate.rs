@@ -13,8 +13,8 @@ use super::raw::{
 };
 use super::template::Template;
 use super::{
-    BucketKind, CheckpointPlace, Config, Login, MysqlSource, Secret, Snapshot, SnapshotMode, TablePatterns,
-    Tls, TlsMode, Values, target, url,
+    BucketKind, CheckpointPlace, Config, Login, MysqlSource, Secret, Snapshot, SnapshotMode, SourceConfig,
+    TablePatterns, Tls, TlsMode, Values, dynamodb, target, url,
 };
 
 /// What the rules need beside the values: how each was written, and where mistakes go.
@@ -40,6 +40,33 @@ impl Rules<'_> {
             self.mistakes.missing(key, cure);
         }
         value
+    }
+
+    /// How much is read at the same time: 1 to 64, 4 unless set.
+    pub(super) fn parallelism(&mut self, key: &str, value: Option<u64>, cure: &str) -> Option<usize> {
+        let number = usize::try_from(value.unwrap_or(4))
+            .ok()
+            .filter(|number| (1..=64).contains(number));
+        if number.is_none() {
+            self.mistakes.add(key, "is not a number from 1 to 64", cure);
+        }
+        number
+    }
+
+    /// A text that has to be of a form; what is not is noted, quoted as it was written.
+    pub(super) fn formed(
+        &mut self,
+        key: &str,
+        text: String,
+        form: impl FnOnce(&str) -> bool,
+        (what, cure): (&str, &str),
+    ) -> Option<String> {
+        if form(&text) {
+            return Some(text);
+        }
+        let shown = self.quote(key, &text);
+        self.mistakes.add(key, format!("{shown} is not {what}"), cure);
+        None
     }
 
     /// A name in the small alphabet that is safe in file names, labels and identifiers.
@@ -93,7 +120,7 @@ pub(super) fn validate(raw: RawConfig, rules: &mut Rules<'_>) -> Option<Config> 
     })
 }
 
-fn sources(raw: Option<Vec<Option<RawSource>>>, rules: &mut Rules<'_>) -> Option<MysqlSource> {
+fn sources(raw: Option<Vec<Option<RawSource>>>, rules: &mut Rules<'_>) -> Option<SourceConfig> {
     let list = rules.require("sources", raw, "write sources: with one entry")?;
     if list.len() > 1 {
         rules.mistakes.not_built(
@@ -103,27 +130,37 @@ fn sources(raw: Option<Vec<Option<RawSource>>>, rules: &mut Rules<'_>) -> Option
         );
     }
     let Some(first) = list.into_iter().next() else {
-        rules
-            .mistakes
-            .add("sources", "is empty", "write one entry with name: and mysql:");
+        rules.mistakes.add(
+            "sources",
+            "is empty",
+            "write one entry with name: and mysql: or dynamodb:",
+        );
         return None;
     };
     let source = first?;
     let name = rules.name("sources[0].name", source.name);
-    if source.dynamodb.is_some() {
-        rules.mistakes.not_built(
-            "sources[0].dynamodb",
-            "reading DynamoDB",
-            "remove it; the kind of source in this version is mysql",
-        );
-        source.mysql.as_ref()?;
+    match (source.mysql, source.dynamodb) {
+        (Some(mysql), None) => mysql_source(name, mysql, rules).map(SourceConfig::Mysql),
+        (None, Some(tables)) => dynamodb::source(name, tables, rules).map(SourceConfig::Dynamodb),
+        (Some(mysql), Some(tables)) => {
+            rules.mistakes.add(
+                "sources[0]",
+                "is of two kinds",
+                "keep mysql: or dynamodb:, and run another replicator with a configuration of its own for the other",
+            );
+            // What is wrong below either is told as well.
+            mysql_source(name.clone(), mysql, rules);
+            dynamodb::source(name, tables, rules);
+            None
+        }
+        (None, None) => {
+            rules.mistakes.missing(
+                "sources[0].mysql",
+                "write mysql: with url: and tables: below it, or dynamodb: with region: and tables:",
+            );
+            None
+        }
     }
-    let mysql = rules.require(
-        "sources[0].mysql",
-        source.mysql,
-        "write mysql: with url: and tables: below it",
-    )?;
-    mysql_source(name, mysql, rules)
 }
 
 fn mysql_source(name: Option<String>, raw: RawMysql, rules: &mut Rules<'_>) -> Option<MysqlSource> {
@@ -261,16 +298,11 @@ fn snapshot(raw: &RawSnapshot, rules: &mut Rules<'_>) -> Option<Snapshot> {
             None
         }
     };
-    let parallelism = usize::try_from(raw.parallelism.unwrap_or(4))
-        .ok()
-        .filter(|chunks| (1..=64).contains(chunks));
-    if parallelism.is_none() {
-        rules.mistakes.add(
-            "sources[0].mysql.snapshot.parallelism",
-            "is not a number from 1 to 64",
-            "write how many chunks the source can bear to be read at the same time; 4 is usual",
-        );
-    }
+    let parallelism = rules.parallelism(
+        "sources[0].mysql.snapshot.parallelism",
+        raw.parallelism,
+        "write how many chunks the source can bear to be read at the same time; 4 is usual",
+    );
     let chunk_rows = raw.chunk_rows.unwrap_or(50_000);
     if chunk_rows == 0 {
         rules.mistakes.add(

@@ -1,11 +1,14 @@
 //! What the pipeline asks of a source. A position enters a source once, at [`Source::open`]; nothing
 //! goes back to it afterwards.
 
+mod finding;
 pub mod mysql;
 
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+
+pub use finding::{Finding, Severity};
 
 use crate::event::{Chunk, Epoch, GtidSet, Item, LogPosition, RowChanges, TableId, TableLayout, TxnStart};
 use crate::fault::Classify;

@@ -8,7 +8,7 @@ use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 use replicator::clock::Clock;
 use replicator::compare::{Columns, Comparison, TargetTable, compare};
-use replicator::config::{self, MysqlSource};
+use replicator::config::{self, MysqlSource, SourceConfig};
 use replicator::emulator::Running;
 use replicator::source::Source;
 use replicator::source::mysql::Mysql;
@@ -186,7 +186,9 @@ fn text(server: &Server, schema: &str, target: &Running, checkpoint: &str) -> St
 }
 
 fn source(text: &str) -> MysqlSource {
-    config::parse(text, &|_| None)
-        .unwrap_or_else(|error| panic!("{error}"))
-        .source
+    let config = config::parse(text, &|_| None).unwrap_or_else(|error| panic!("{error}"));
+    match config.source {
+        SourceConfig::Mysql(source) => source,
+        SourceConfig::Dynamodb(_) => panic!("another kind of source"),
+    }
 }

@@ -42,9 +42,8 @@ async fn world(budget: Option<f64>) -> World {
     };
     assert_eq!(sink.prepare(&layout).await.unwrap(), Prepared::Created);
     let mut steward = Steward::new(
-        &config,
         (Prices::own().unwrap(), budget),
-        (Arc::new(Mysql::new(config.source.clone(), clock.clone())), sink),
+        (Origin::new(&config, clock.clone()).unwrap(), sink),
         Arc::default(),
         clock.clone(),
     );

@@ -139,7 +139,7 @@ impl BigQuery {
             trace_id: Bytes::from(format!("replicator:{}", config.pipeline)),
             clock,
         };
-        let source = config.source.name.clone();
+        let source = config.source.name().to_owned();
         let letters = DeadLetters::new(Arc::clone(&tables), config.pipeline.clone(), source);
         Ok(BigQuery {
             config: config.clone(),

@@ -9,8 +9,8 @@ use super::fixture::server::{Server as WriteServer, Step};
 use super::fixture::{Cell, changes, column, image, inserts, layout, plain};
 use super::*;
 use crate::config::{
-    Auth, BigQuerySink, Login, MysqlSource, SchemaChanges, Secret, Snapshot, SnapshotMode, Staleness,
-    TablePatterns, Tls, TlsMode,
+    Auth, BigQuerySink, Login, MysqlSource, SchemaChanges, Secret, Snapshot, SnapshotMode, SourceConfig,
+    Staleness, TablePatterns, Tls, TlsMode,
 };
 use crate::event::{ColumnType, Op};
 use crate::fault::Fault;
@@ -19,7 +19,7 @@ fn config(rest: &str, write: &str) -> Config {
     Config {
         schema_changes: SchemaChanges::default(),
         pipeline: "shop".to_owned(),
-        source: MysqlSource {
+        source: SourceConfig::Mysql(MysqlSource {
             name: "shop".to_owned(),
             host: "localhost".to_owned(),
             port: 3306,
@@ -36,7 +36,7 @@ fn config(rest: &str, write: &str) -> Config {
                 chunk_rows: 1,
             },
             server_id: None,
-        },
+        }),
         sink: BigQuerySink {
             project: "p".to_owned(),
             dataset: "{schema}".to_owned(),

@@ -14,30 +14,7 @@ use super::lexer::Dialect;
 use super::server::{Flavour, ServerInfo};
 use crate::config::{SnapshotMode, TablePatterns};
 use crate::event::TableId;
-
-/// How grave a finding is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Severity {
-    /// As it should be.
-    Ok,
-    /// It works, with a limit that somebody should know of.
-    Warning,
-    /// It cannot work.
-    Error,
-}
-
-/// One judgement.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding {
-    /// How grave it is.
-    pub severity: Severity,
-    /// What it is about: a setting, a grant, a table.
-    pub subject: String,
-    /// What was found.
-    pub text: String,
-    /// What to do about it: statements to run, where there are some. Empty if nothing.
-    pub cure: String,
-}
+use crate::source::{Finding, Severity};
 
 /// Everything that is judged.
 #[derive(Debug)]
