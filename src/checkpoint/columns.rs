@@ -66,6 +66,7 @@ impl TableState {
             columns: Columns::default(),
             applying: None,
             sweep: None,
+            copied: None,
         }
     }
 
@@ -141,6 +142,7 @@ impl TableState {
             },
             applying: None,
             sweep: None,
+            copied: None,
         }
     }
 

@@ -58,6 +58,9 @@ pub struct TableState {
     /// Rows of the target that are older than this place and were not confirmed since are to be deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sweep: Option<TxnStart>,
+    /// The low watermark of the last copy that is not under way any more: rows of the next one are numbered above.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copied: Option<TxnStart>,
 }
 
 /// How far a table has come.
@@ -81,6 +84,9 @@ pub enum Phase {
         cause: String,
         /// Whether rows of the target may be gone from the source.
         sweep: bool,
+        /// Whether it is copied by itself only up to the size that the configuration allows.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        bounded: bool,
     },
     /// The source dropped it; its target is kept.
     Dropped,
@@ -153,6 +159,11 @@ impl SnapshotState {
 }
 
 impl Checkpoint {
+    /// The table of a name, as people write it: `database.table`.
+    pub fn named(&self, name: &str) -> Option<&TableId> {
+        self.tables.keys().find(|table| table.to_string() == name)
+    }
+
     /// The state of a pipeline that has sent nothing.
     pub fn new(pipeline: &str, position: LogPosition) -> Checkpoint {
         let epoch = position.next.epoch;
@@ -162,6 +173,26 @@ impl Checkpoint {
             epoch,
             position,
             tables: BTreeMap::new(),
+        }
+    }
+}
+
+impl TableState {
+    /// The table is to be copied again, as a whole: what its target has beyond that is deleted then. A change of
+    /// columns that was begun at the target stays known: it is finished before.
+    pub fn reopen(&mut self, cause: String, bounded: bool) {
+        self.remember_copy();
+        self.phase = Phase::Reopening {
+            cause,
+            sweep: true,
+            bounded,
+        };
+    }
+
+    /// Remembers how the rows of a copy under way are numbered; to be called when its phase ends.
+    pub fn remember_copy(&mut self) {
+        if let Phase::Snapshot(snapshot) = &self.phase {
+            self.copied = self.copied.max(Some(snapshot.low));
         }
     }
 }

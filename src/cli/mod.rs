@@ -15,6 +15,7 @@ mod demo;
 mod emulator;
 mod failure;
 mod origin;
+mod resync;
 mod run;
 mod schema;
 pub mod signals;
@@ -81,6 +82,7 @@ pub struct Global {
 enum Command {
     Run(run::Arguments),
     Snapshot(snapshot::Arguments),
+    Resync(resync::Arguments),
     Check(check::Arguments),
     Demo(demo::Arguments),
     Emulator(emulator::Arguments),
@@ -112,6 +114,7 @@ pub fn main() -> ExitCode {
     let done = match &arguments.command {
         Command::Run(command) => run::run(command, global),
         Command::Snapshot(command) => snapshot::run(command, global),
+        Command::Resync(command) => resync::run(command, global),
         Command::Check(command) => check::run(command, global),
         Command::Demo(command) => demo::run(command),
         Command::Emulator(command) => emulator::run(command, global),

@@ -21,7 +21,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Staleness};
 use crate::control::{self, About};
 use crate::fault::Classify;
-use crate::pipeline::{self, Parts, Plan};
+use crate::pipeline::{self, Parts, Plan, Steering};
 use crate::sink::bigquery::BigQuery;
 use crate::source::{Finding, Severity};
 use crate::status::Status;
@@ -64,6 +64,7 @@ struct Ready {
 /// What is told to the outside, and what the outside says.
 pub(super) struct Health {
     pub(super) status: Arc<Status>,
+    steering: Arc<Steering>,
     pub(super) clock: Clock,
     pub(super) stop: CancellationToken,
     metrics: PrometheusHandle,
@@ -76,6 +77,7 @@ impl Health {
     fn new(config: &Config) -> Result<Health, Failure> {
         Ok(Health {
             status: Arc::default(),
+            steering: Arc::default(),
             clock: Clock::real(),
             stop: CancellationToken::new(),
             // First of all: who describes its meters needs the recorder.
@@ -106,6 +108,7 @@ impl Health {
             addr: self.addr,
             about: self.about.clone(),
             status: Arc::clone(&self.status),
+            steering: Arc::clone(&self.steering),
             clock: self.clock.clone(),
             metrics: self.metrics.clone(),
         };
@@ -227,7 +230,8 @@ impl Ready {
         };
         let done = CancellationToken::new();
         let tending = steward.map(|steward| task::spawn("max_staleness", steward.run(done.clone())));
-        let end = pipeline::run(parts, plan, health.stop.clone()).await;
+        let steering = Arc::clone(&health.steering);
+        let end = pipeline::run_steered(parts, plan, steering, health.stop.clone()).await;
         // A copy that ended leaves its tables as they are to be while they are followed.
         if let (true, Ok(()), Some(mut tending)) = (until_copied, &end, tending) {
             done.cancel();

@@ -1,5 +1,5 @@
 //! The HTTP side: health for the orchestrator, metrics, and a status page for people. It reads the
-//! pipeline's [`Status`] and never steers it.
+//! pipeline's [`Status`]; what changes anything is taken from the machine that it runs on alone.
 //!
 //! | path | answers |
 //! | --- | --- |
@@ -8,6 +8,7 @@
 //! | `/metrics` | Prometheus text |
 //! | `/` | the status page |
 //! | `/api/status` | its JSON |
+//! | POST `/api/resync/{table}` | 202: the table is copied again |
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,10 +21,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::fault::{Classify, Fault};
+use crate::pipeline::Steering;
 use crate::status::{Heartbeat, Status};
 use crate::task::{self, Panicked, Task};
 
+mod requests;
 mod routes;
+
+pub use requests::PIPELINE;
 
 /// What is shown beside the pipeline's state and does not change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -46,6 +51,8 @@ pub struct Options {
     pub about: About,
     /// What does.
     pub status: Arc<Status>,
+    /// Takes what people ask of the pipeline.
+    pub steering: Arc<Steering>,
     /// Time.
     pub clock: Clock,
     /// What `/metrics` shows.
@@ -98,6 +105,7 @@ pub struct Running {
 struct Shared {
     about: About,
     status: Arc<Status>,
+    steering: Arc<Steering>,
     clock: Clock,
     metrics: PrometheusHandle,
     runtime: Heartbeat,
@@ -118,6 +126,7 @@ pub async fn serve(options: Options, stop: CancellationToken) -> Result<Running,
     let shared = Arc::new(Shared {
         about: options.about,
         status: options.status,
+        steering: options.steering,
         clock: options.clock,
         metrics: options.metrics,
         runtime: Heartbeat::default(),
@@ -131,7 +140,7 @@ pub async fn serve(options: Options, stop: CancellationToken) -> Result<Running,
             beating.metrics.run_upkeep();
         }
     });
-    let router = routes::router(shared);
+    let router = routes::router(shared).into_make_service_with_connect_info::<SocketAddr>();
     let server = task::spawn("control", async move {
         axum::serve(listener, router)
             .with_graceful_shutdown(stop.cancelled_owned())

@@ -26,6 +26,7 @@ async fn start() -> Served {
             max_staleness_ms: Some(900_000),
         },
         status: Arc::clone(&status),
+        steering: Arc::default(),
         clock: clock.clone(),
         metrics: recorder.handle(),
     };
@@ -37,10 +38,14 @@ async fn start() -> Served {
     }
 }
 
-/// One request over a connection of its own: (status code, head, body).
 async fn get(served: &Served, path: &str) -> (u16, String, String) {
+    request(served, &format!("GET {path} HTTP/1.1\r\nhost: x\r\n")).await
+}
+
+/// One request over a connection of its own: (status code, head, body).
+async fn request(served: &Served, head: &str) -> (u16, String, String) {
     let mut stream = TcpStream::connect(served.running.addr).await.unwrap();
-    let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    let request = format!("{head}content-length: 0\r\nconnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
@@ -125,6 +130,7 @@ async fn an_address_in_use_is_named() {
             max_staleness_ms: None,
         },
         status: Arc::new(Status::default()),
+        steering: Arc::default(),
         clock: Clock::manual(),
         metrics: recorder.handle(),
     };
@@ -134,4 +140,28 @@ async fn an_address_in_use_is_named() {
         "{error}"
     );
     assert!(error.hint().is_some());
+}
+
+#[tokio::test]
+async fn a_copy_is_asked_for_from_this_machine_and_of_this_pipeline_alone() {
+    let served = start().await;
+    let ask = async |headers: &str| {
+        let head = format!("POST /api/resync/shop.orders HTTP/1.1\r\n{headers}");
+        let (code, _, body) = request(&served, &head).await;
+        (code, body)
+    };
+    let (code, body) = ask("host: localhost\r\n").await;
+    assert_eq!(
+        (code, body.contains("x-replicator-pipeline")),
+        (403, true),
+        "{body}"
+    );
+    let (code, _) = ask("host: elsewhere.example\r\nx-replicator-pipeline: shop\r\n").await;
+    assert_eq!(code, 403);
+    let (code, body) = ask("host: localhost\r\nx-replicator-pipeline: toys\r\n").await;
+    assert_eq!(code, 409, "{body}");
+    // No pipeline runs here.
+    let (code, body) = ask("host: 127.0.0.1:1\r\nx-replicator-pipeline: shop\r\n").await;
+    assert_eq!(code, 503, "{body}");
+    assert_eq!(get(&served, "/api/resync/shop.orders").await.0, 405);
 }

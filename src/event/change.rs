@@ -113,7 +113,9 @@ impl LogPosition {
             // Proof by an event of a file that may be purged by now is worth less than by the file at hand.
             self.last_event = None;
         }
-        self.next = point.next;
+        // A log that is opened by GTIDs is read from the beginning of a file: no copy may begin at a place that rows
+        // which were sent lie behind.
+        self.next = self.next.max(point.next);
         self.file_name = Arc::clone(&point.file_name);
         self.file_born = point.file_born;
         if let (Some(set), Some(gtid)) = (&mut self.gtids, &point.gtid) {

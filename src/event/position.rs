@@ -54,6 +54,42 @@ pub struct TxnStart {
     pub coord: BinlogCoord,
 }
 
+impl TxnStart {
+    /// Copies of one table that may begin at the same place of a log that stands still: their rows need numbers of
+    /// their own, for the later ones to win. No transaction begins so shortly before another one: an event's
+    /// header alone has 19 bytes (<https://dev.mysql.com/doc/dev/mysql-server/latest/page_protocol_replication_binlog_event.html>),
+    /// and a file begins with 4 that are no event.
+    const COPIES: u64 = 3;
+
+    /// The low watermark of a table's first copy that begins here: above every transaction that began before, below
+    /// this one.
+    #[must_use]
+    pub fn first_low(self) -> TxnStart {
+        TxnStart {
+            coord: BinlogCoord {
+                offset: self.coord.offset.saturating_sub(TxnStart::COPIES),
+                ..self.coord
+            },
+            ..self
+        }
+    }
+
+    /// The same above the copy `before`; `None` if there is none left, until the log moves.
+    #[must_use]
+    pub fn low_after(self, before: TxnStart) -> Option<TxnStart> {
+        let first = self.first_low();
+        if before < first {
+            return Some(first);
+        }
+        let coord = BinlogCoord {
+            offset: before.coord.offset.saturating_add(1),
+            ..before.coord
+        };
+        let next = TxnStart { coord, ..before };
+        (next > before && next <= self).then_some(next)
+    }
+}
+
 /// The last event of a committed transaction, by which a later open proves that the log is the same one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LastEvent {
@@ -98,6 +134,29 @@ impl fmt::Display for TxnStart {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn copies_at_one_place_have_numbers_of_their_own_until_there_are_none() {
+        for offset in [4, 126, u64::MAX] {
+            let at = TxnStart {
+                epoch: Epoch(1),
+                coord: BinlogCoord { file: 2, offset },
+            };
+            let mut low = at.first_low();
+            for _ in 0..TxnStart::COPIES {
+                let next = at.low_after(low).unwrap();
+                assert!(low < next && next <= at);
+                low = next;
+            }
+            assert_eq!(at.low_after(low), None);
+            let later = TxnStart {
+                coord: BinlogCoord::file_start(3),
+                ..at
+            };
+            assert_eq!(later.low_after(low), Some(later.first_low()));
+            assert_eq!(at.low_after(later), None);
+        }
+    }
 
     #[test]
     fn an_epoch_rises_even_when_the_clock_goes_back() {

@@ -80,6 +80,11 @@ impl Batcher {
         }
     }
 
+    /// Whether rows of a table are gathered.
+    pub fn holds(&self, table: &TableId) -> bool {
+        self.last.contains_key(table)
+    }
+
     /// Bytes of the images gathered.
     pub fn bytes(&self) -> usize {
         self.flush.bytes

@@ -81,7 +81,7 @@ impl Classify for PipelineError {
                 "restore the checkpoint that belongs to them, or drop these target tables, or name others in sink.bigquery.dataset or sink.bigquery.table".to_owned(),
             ),
             PipelineError::TargetGone(_) => Some(
-                "if sink.bigquery names other targets than before, undo that; else restore them, or remove these tables from the checkpoint's list, so that they are copied anew".to_owned(),
+                "if sink.bigquery names other targets than before, undo that; else restore them, or run `replicator resync` with the name of each, which makes and copies it anew".to_owned(),
             ),
             PipelineError::NotCopied(_) => Some("the log says of each why it is parked, and the cure".to_owned()),
             PipelineError::NoTables => {

@@ -9,14 +9,17 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::batcher::Batcher;
+use super::breaks::Copies;
 use super::error::PipelineError;
 use super::hold::Held;
 use super::mark::Mark;
 use super::message::{Delivery, Message, Shared};
 use super::queue;
 use super::releases::Release;
+use super::routes::Writing;
+use super::steer::Answer;
 use crate::checkpoint::{Phase, SnapshotState, TableState};
-use crate::event::{CommitPoint, Item, LogPosition, TableId};
+use crate::event::{CommitPoint, Item, LogPosition, TableId, TxnStart};
 use crate::fault::{Fault, chain};
 use crate::sink::Sink;
 use crate::source::{ItemStream, Opened, Source, SourceError};
@@ -46,10 +49,10 @@ pub enum Opening {
 }
 
 impl Opening {
-    /// The phase of a table that is opened here.
-    pub fn phase(self, at: &LogPosition) -> Phase {
+    /// The phase of a table that is opened here, its copy's rows numbered by `low`.
+    pub fn phase(self, at: &LogPosition, low: TxnStart) -> Phase {
         match self {
-            Opening::Copied => Phase::Snapshot(SnapshotState::new(at.next, at.gtids.clone())),
+            Opening::Copied => Phase::Snapshot(SnapshotState::new(low, at.gtids.clone())),
             Opening::CopiedLocked => Phase::Opening,
             Opening::Followed => Phase::Streaming,
         }
@@ -76,6 +79,13 @@ pub enum OpenRequest {
         opening: Opening,
         /// Answered once it is durable; without a state if the table is held or does not flow.
         reply: oneshot::Sender<Boundary>,
+    },
+    /// To copy a table again as a whole, because a person wants it.
+    Resync {
+        /// Which.
+        table: TableId,
+        /// Answered once it is durable.
+        reply: Answer,
     },
 }
 
@@ -108,6 +118,10 @@ pub struct Follow {
     pub(super) held: Held,
     /// Tables of which too much waits.
     pub(super) overfull: Vec<TableId>,
+    /// Tables with gathered rows that must be on their way before their target is changed.
+    pub(super) unsent: Vec<Writing>,
+    /// How often tables were copied again by themselves.
+    pub(super) copies: Copies,
 }
 
 impl std::fmt::Debug for Follow {
@@ -161,6 +175,8 @@ impl Follow {
             marks: Vec::new(),
             held: Held::default(),
             overfull: Vec::new(),
+            unsent: Vec::new(),
+            copies: Copies::default(),
         }
     }
 
@@ -184,6 +200,7 @@ impl Follow {
             }
             // What was gathered is read again, from the last position that was handed over.
             self.batcher = Batcher::default();
+            self.unsent.clear();
             self.held.forget_gathered();
             self.taken = self.flushed.clone();
             let delay = delays
@@ -310,6 +327,7 @@ impl Follow {
                 at,
             });
         }
+        self.unsent.clear();
         for point in &flush.points {
             self.flushed.pass(point);
         }
@@ -339,6 +357,7 @@ impl Follow {
                 opening,
                 reply,
             } => return self.refill(table, opening, reply).await,
+            OpenRequest::Resync { table, reply } => return self.resync(table, reply).await,
             OpenRequest::Open { states, reply } => (states(&self.taken), reply),
         };
         let opened = states.clone();
@@ -363,7 +382,8 @@ impl Follow {
         let mut states = Vec::new();
         if self.shared.routes.is_flowing(&table) && !self.shared.routes.is_held(&table) {
             let (reply, refilled) = oneshot::channel();
-            let phase = opening.phase(&self.taken);
+            // A statement lies between this copy and the one before.
+            let phase = opening.phase(&self.taken, self.taken.next.first_low());
             self.tell(Message::Refill(table.clone(), phase, reply)).await?;
             let state = refilled.await.map_err(|_| PipelineError::Gone("keeper"))?;
             if state.is_some() {

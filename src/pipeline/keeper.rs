@@ -170,7 +170,11 @@ impl Keeper {
                 self.waiting.push(reply);
             }
             Message::Reopen(table, cause, reply) => {
-                self.reopen(&table, cause);
+                self.reopen(&table, cause, false);
+                self.waiting.push(reply);
+            }
+            Message::Resync(table, reply) => {
+                self.reopen_parked(&table, super::steer::ASKED.to_owned(), false);
                 self.waiting.push(reply);
             }
             Message::Refill(table, phase, reply) => {
@@ -248,14 +252,19 @@ impl Keeper {
         for mark in marks {
             match mark {
                 Mark::Park(one) => self.park(&one.table, super::breaks::describe(&one), Some(one.at)),
-                Mark::Reopen { table, cause, at } => {
+                Mark::Reopen {
+                    table,
+                    cause,
+                    at,
+                    bounded,
+                } => {
                     if self
                         .checkpoint
                         .tables
                         .get(&table)
                         .is_some_and(|state| at >= state.floor)
                     {
-                        self.reopen(&table, cause);
+                        self.reopen(&table, cause, bounded);
                         self.routes.ask(&table, Work::Look);
                     }
                 }
@@ -266,17 +275,21 @@ impl Keeper {
     }
 
     /// A table is to be copied again: what its target has beyond that is deleted then.
-    fn reopen(&mut self, table: &TableId, cause: String) {
+    fn reopen(&mut self, table: &TableId, cause: String, bounded: bool) {
+        let state = self.checkpoint.tables.get(table);
+        if state.is_some_and(|state| !matches!(state.phase, Phase::Parked { .. })) {
+            self.reopen_parked(table, cause, bounded);
+        }
+    }
+
+    /// The same, also for one that is parked.
+    fn reopen_parked(&mut self, table: &TableId, cause: String, bounded: bool) {
         let Some(state) = self.checkpoint.tables.get_mut(table) else {
             return;
         };
-        if matches!(state.phase, Phase::Parked { .. }) {
-            return;
-        }
         tracing::warn!(%table, cause, "table is copied again");
         self.status.reopening(table, &cause);
-        state.applying = None;
-        state.phase = Phase::Reopening { cause, sweep: true };
+        state.reopen(cause, bounded);
     }
 
     fn truncated(&mut self, table: &TableId, at: TxnStart) {
@@ -291,7 +304,7 @@ impl Keeper {
             }
             Phase::Opening | Phase::Snapshot(_) => {
                 self.routes.close(table);
-                self.reopen(table, "TRUNCATE while it was being copied".to_owned());
+                self.reopen(table, "TRUNCATE while it was being copied".to_owned(), false);
                 self.routes.ask(table, Work::Look);
             }
             Phase::Refill { .. } if at >= state.floor => {
@@ -310,8 +323,9 @@ impl Keeper {
         self.routes.gone(table);
         self.status.dropped(table);
         self.with(table, |state| {
+            state.remember_copy();
             state.phase = Phase::Dropped;
-            (state.applying, state.sweep) = (None, None);
+            state.sweep = None;
         });
     }
 
@@ -329,7 +343,7 @@ impl Keeper {
                         .put_aside(&table, durable.dead_letters, durable.last_dead_letter);
                 }
                 Err(error) => match error.fault() {
-                    Fault::Table(_) => self.park(&table, super::breaks::explain(&*error), Some(at)),
+                    Fault::Table(_) => self.park(&table, super::breaks::explain(&table, &*error), Some(at)),
                     Fault::Transient { .. } | Fault::Fatal => return Err(PipelineError::Sink(error)),
                 },
             }
@@ -359,6 +373,7 @@ impl Keeper {
         if snapshot.is_done() {
             failpoint::hit(failpoint::SNAPSHOT_BEFORE_DONE);
             tracing::info!(%table, rows = snapshot.rows, chunks = snapshot.chunks, "snapshot done");
+            state.remember_copy();
             state.phase = Phase::Streaming;
             self.status.streaming(table);
             if state.sweep.is_some() {
@@ -381,6 +396,7 @@ impl Keeper {
         }
         tracing::error!(%table, at, cause, "table parked: it is not followed any more");
         self.status.parked(table, &cause);
+        state.remember_copy();
         state.phase = Phase::Parked { cause, at };
         self.changed = true;
     }
@@ -414,6 +430,7 @@ fn applied(state: &mut TableState) {
     let refill = applying.refill.clone();
     state.applied(*applying);
     if let (Some(cause), false) = (refill, matches!(state.phase, Phase::Reopening { .. })) {
+        state.remember_copy();
         state.phase = Phase::Refill { cause };
     }
 }
@@ -422,6 +439,8 @@ fn applied(state: &mut TableState) {
 fn watermark(state: &mut TableState, low: TxnStart, seen: Option<GtidSet>) {
     if state.phase == Phase::Opening {
         failpoint::hit(failpoint::WATERMARK_TAKEN);
+        // What the copy does not find is deleted just below its rows.
+        state.sweep = state.sweep.map(|due| due.max(low));
         state.phase = Phase::Snapshot(SnapshotState::new(low, seen));
     }
 }

@@ -16,6 +16,8 @@ pub enum Mark {
         cause: String,
         /// Since which transaction.
         at: TxnStart,
+        /// Whether only up to the size that the configuration allows.
+        bounded: bool,
     },
     /// All rows before this place are gone.
     Truncated {

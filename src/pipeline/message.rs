@@ -76,6 +76,8 @@ pub enum Message {
     Applied(TableId, oneshot::Sender<()>),
     /// A table is to be copied again; answered once that is durable.
     Reopen(TableId, String, oneshot::Sender<()>),
+    /// A person wants a table to be copied again, whatever its state; answered once that is durable.
+    Resync(TableId, oneshot::Sender<()>),
     /// A table whose rows are to be read again is in this phase from here on; answered with its state once that
     /// is durable, or without one if nothing is to be read again.
     Refill(TableId, Phase, oneshot::Sender<Option<TableState>>),
@@ -107,6 +109,7 @@ impl std::fmt::Debug for Message {
             Message::Applying(..) => "applying",
             Message::Applied(..) => "applied",
             Message::Reopen(..) => "reopen",
+            Message::Resync(..) => "resync",
             Message::Refill(..) => "refill",
             Message::Parked(..) => "parked",
             Message::Gone(..) => "gone",

@@ -13,11 +13,14 @@ pub mod mark;
 pub mod message;
 pub mod queue;
 pub mod releases;
+pub mod reopen;
 pub mod routes;
 pub mod run;
 pub mod snapshot;
+pub mod steer;
 pub mod warden;
 pub mod work;
 
 pub use error::PipelineError;
-pub use run::{Parts, Plan, run};
+pub use run::{Parts, Plan, run, run_steered};
+pub use steer::{Refusal, Steering};

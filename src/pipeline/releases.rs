@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
+use super::breaks;
 use super::error::PipelineError;
 use super::follow::Follow;
 use super::hold::{Packet, Queue, Waiting};
 use super::mark::Mark;
 use super::message::{self, Message, Wait};
 use super::routes::Verdict;
+use super::steer::{Answer, Refusal};
 use super::work::{Change, Work};
 use crate::checkpoint::TableState;
 use crate::event::{Break, Ddl, DdlWhat, RowChanges, TableId, TxnStart};
@@ -113,9 +115,13 @@ impl Follow {
         self.shared.routes.ask(table, Work::Look);
     }
 
-    /// From here on rows need other columns.
-    fn changed(&self, table: &TableId, change: Change) {
+    /// From here on rows need other columns. Those before, which are gathered and not on their way, are to be written
+    /// to the columns as they are: the target must not be changed before.
+    fn changed(&mut self, table: &TableId, change: Change) {
         tracing::info!(%table, at = %change.at, statement = %change.statement, "columns changed");
+        if self.batcher.holds(table) {
+            self.unsent.push(self.shared.routes.writing(table));
+        }
         self.shared.routes.hold(table);
         self.shared.routes.ask(table, Work::Change(Box::new(change)));
     }
@@ -128,15 +134,56 @@ impl Follow {
             table: table.clone(),
             cause,
             at,
+            bounded: false,
         });
     }
 
-    /// Ends a table's flow; the keeper makes it durable before the position passes.
+    /// The log does not say what became of a table: it is copied again, or parked where that is of no help. The
+    /// keeper makes it durable before the position passes.
     pub(super) fn broken(&mut self, one: Break) {
-        if self.shared.routes.flows_at(&one.table, one.at) {
+        if !self.shared.routes.flows_at(&one.table, one.at) {
+            return;
+        }
+        if breaks::a_copy_helps(&one.cause) && self.copies.may(&one.table, self.shared.clock.now()) {
+            self.shared.routes.close(&one.table);
+            self.batcher.discard(&one.table);
+            self.marks.push(Mark::Reopen {
+                cause: breaks::cause(&one.cause),
+                table: one.table,
+                at: one.at,
+                bounded: true,
+            });
+        } else {
             self.shared.routes.park(&one.table);
             self.marks.push(Mark::Park(one));
         }
+    }
+
+    /// A person wants a table to be copied again. What was gathered or waits of it is of no use then; other parts
+    /// of the flushes that it came in may pass once this is durable.
+    pub(super) async fn resync(&mut self, table: TableId, answer: Answer) -> Result<(), PipelineError> {
+        let routes = Arc::clone(&self.shared.routes);
+        let refusal = if !self.source.captures(&table) {
+            Some(Refusal::NotCaptured(table.clone()))
+        } else if !routes.knows(&table) {
+            Some(Refusal::Unknown(table.to_string()))
+        } else {
+            None
+        };
+        if let Some(refusal) = refusal {
+            // Who asked may be gone.
+            let _gone = answer.send(Err(refusal));
+            return Ok(());
+        }
+        routes.close(&table);
+        self.batcher.discard(&table);
+        self.durably(|reply| Message::Resync(table.clone(), reply))
+            .await?;
+        self.held.take(&table).discard();
+        self.copies.forget(&table);
+        routes.ask(&table, Work::Look);
+        let _gone = answer.send(Ok(()));
+        Ok(())
     }
 
     fn wait(&mut self, table: &TableId, waiting: Waiting) {

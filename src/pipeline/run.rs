@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::error::PipelineError;
@@ -16,6 +16,7 @@ use super::message::{InFlight, Message, Shared};
 use super::releases::Release;
 use super::routes::Routes;
 use super::snapshot::{self, Copying};
+use super::steer::Steering;
 use super::warden::Warden;
 use super::work::Work;
 use crate::checkpoint::{Checkpoint, Phase, Store, TableState};
@@ -68,6 +69,19 @@ pub struct Plan {
 /// # Errors
 /// Whatever it cannot recover from; acknowledged work is in the checkpoint either way.
 pub async fn run(parts: Parts, plan: Plan, stop: CancellationToken) -> Result<(), PipelineError> {
+    run_steered(parts, plan, Arc::default(), stop).await
+}
+
+/// The same, and takes what a person asks for.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_steered(
+    parts: Parts,
+    plan: Plan,
+    steering: Arc<Steering>,
+    stop: CancellationToken,
+) -> Result<(), PipelineError> {
     let begun = tokio::select! {
         biased;
         // Nothing was sent yet: there is nothing to keep.
@@ -80,9 +94,11 @@ pub async fn run(parts: Parts, plan: Plan, stop: CancellationToken) -> Result<()
         known,
         fresh,
     } = begun;
-    Running::start(parts, plan, checkpoint, (opened, &fresh), &stop)
-        .drive(known, fresh, stop)
-        .await
+    let running = Running::start(parts, plan, checkpoint, (opened, &fresh), &stop);
+    steering.begin(running.opens.clone(), running.plan.copy);
+    let end = running.drive(known, fresh, stop).await;
+    steering.end();
+    end
 }
 
 /// What is known before the first task starts.
@@ -165,7 +181,7 @@ fn leave_out(parts: &Parts, known: &mut BTreeMap<TableId, TableState>) {
     {
         if !matches!(state.phase, Phase::Parked { .. }) {
             tracing::warn!(%table, "table is not captured any more: parked");
-            let cause = "the configuration does not capture it; to capture it again, drop the target table and remove it from the checkpoint's list, so that it is copied anew";
+            let cause = "the configuration does not capture it; to have it again, capture it and run `replicator resync` with its name";
             state.phase = Phase::Parked {
                 cause: cause.to_owned(),
                 at: "start".to_owned(),
@@ -191,7 +207,13 @@ async fn prepare(
     }
     let followed: Vec<&TableLayout> = known
         .values()
-        .filter(|state| !matches!(state.phase, Phase::Parked { .. } | Phase::Dropped))
+        // A table that is to be copied again needs nothing of what was there.
+        .filter(|state| {
+            !matches!(
+                state.phase,
+                Phase::Parked { .. } | Phase::Dropped | Phase::Reopening { .. }
+            )
+        })
         .map(|state| &state.layout)
         .collect();
     for state in known.values() {
@@ -345,7 +367,7 @@ impl Running {
         };
         let busy = Arc::clone(&warden.busy);
         let mut warden = task::spawn("warden", warden.run());
-        let copy = copy_all(
+        let copy = snapshot::copy_all(
             copying,
             self.opens.clone(),
             opening,
@@ -456,42 +478,4 @@ fn not_copied(checkpoint: &Checkpoint) -> Result<(), PipelineError> {
     } else {
         Err(PipelineError::NotCopied(rest))
     }
-}
-
-/// Opens new tables at a commit boundary and copies all that are not copied.
-async fn copy_all(
-    copying: Copying,
-    opens: mpsc::Sender<OpenRequest>,
-    opening: Opening,
-    known: BTreeMap<TableId, TableState>,
-    fresh: Vec<TableLayout>,
-    mut floor: LogPosition,
-) -> Result<(), PipelineError> {
-    let mut states: Vec<TableState> = known.into_values().collect();
-    if !fresh.is_empty() {
-        let (reply, opened) = oneshot::channel();
-        let begun = move |at: &LogPosition| {
-            let state = |layout| TableState::new(layout, at.next, opening.phase(at));
-            fresh.into_iter().map(state).collect()
-        };
-        let request = OpenRequest::Open {
-            states: Box::new(begun),
-            reply,
-        };
-        let asked = opens.send(request).await.is_ok();
-        let opened = tokio::select! {
-            biased;
-            () = copying.stop.cancelled() => return Ok(()),
-            opened = opened => opened,
-        };
-        let (Ok((new, at)), true) = (opened, asked) else {
-            return Err(PipelineError::Gone("log follower"));
-        };
-        for state in new.iter().filter(|state| state.phase == Phase::Streaming) {
-            copying.shared.status.streaming(&state.layout.table);
-        }
-        states.extend(new);
-        floor = at;
-    }
-    snapshot::copy(copying, states, floor).await
 }

@@ -2,15 +2,16 @@
 //! workers; a chunk counts when the target has acknowledged its rows. What was planned and what was
 //! acknowledged is the keeper's to remember, so a restart reads only what is missing.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Mutex, Semaphore, mpsc};
+use tokio::sync::{Mutex, Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::breaks;
 use super::error::PipelineError;
-use super::follow::delays;
+use super::follow::{OpenRequest, Opening, delays};
 use super::message::{self, Message, Shared};
 use crate::checkpoint::{Phase, SnapshotState, TableState};
 use crate::event::{Chunk, GtidSet, LogPosition, RowChanges, TableId, TableLayout, TxnStart};
@@ -23,6 +24,8 @@ use crate::task;
 /// A chunk whose rows are not all handed over within this time is read again: the target remembers
 /// deletes for two days only, so rows must not be much older than their deletes.
 const CHUNK_TIME: Duration = Duration::from_secs(3600);
+/// How often it is looked whether a log that stands still moves.
+const STANDING: Duration = Duration::from_secs(5);
 /// Deliveries of one chunk that are under way at the same time.
 const CHUNK_DELIVERIES: usize = 4;
 
@@ -98,6 +101,48 @@ pub async fn copy(
     planned
 }
 
+/// Opens new tables at a commit boundary and copies all that are not copied.
+///
+/// # Errors
+/// As [`copy`].
+pub(super) async fn copy_all(
+    copying: Copying,
+    opens: mpsc::Sender<OpenRequest>,
+    opening: Opening,
+    known: BTreeMap<TableId, TableState>,
+    fresh: Vec<TableLayout>,
+    mut floor: LogPosition,
+) -> Result<(), PipelineError> {
+    let mut states: Vec<TableState> = known.into_values().collect();
+    if !fresh.is_empty() {
+        let (reply, opened) = oneshot::channel();
+        let begun = move |at: &LogPosition| {
+            let phase = |at: &LogPosition| opening.phase(at, at.next.first_low());
+            let state = |layout| TableState::new(layout, at.next, phase(at));
+            fresh.into_iter().map(state).collect()
+        };
+        let request = OpenRequest::Open {
+            states: Box::new(begun),
+            reply,
+        };
+        let asked = opens.send(request).await.is_ok();
+        let opened = tokio::select! {
+            biased;
+            () = copying.stop.cancelled() => return Ok(()),
+            opened = opened => opened,
+        };
+        let (Ok((new, at)), true) = (opened, asked) else {
+            return Err(PipelineError::Gone("log follower"));
+        };
+        for state in new.iter().filter(|state| state.phase == Phase::Streaming) {
+            copying.shared.status.streaming(&state.layout.table);
+        }
+        states.extend(new);
+        floor = at;
+    }
+    copy(copying, states, floor).await
+}
+
 async fn plan_all(
     copying: &Copying,
     tables: Vec<TableState>,
@@ -128,7 +173,7 @@ async fn plan_table(
     let opening = copying.shared.routes.opening(&table);
     let snapshot = match state.phase {
         Phase::Snapshot(snapshot) => snapshot,
-        Phase::Opening => copying.watermark(&table, floor).await?,
+        Phase::Opening => copying.watermark(&table, state.copied, floor).await?,
         Phase::Streaming
         | Phase::Refill { .. }
         | Phase::Reopening { .. }
@@ -272,7 +317,7 @@ impl Copying {
         self.sink
             .write(batch)
             .await
-            .map_err(|error| Attempt::Failed(sink_failed(error)))
+            .map_err(|error| Attempt::Failed(sink_failed(&work.layout.table, error)))
     }
 
     async fn acknowledged(&self, work: &Work, pending: Pending) -> Result<(), Attempt> {
@@ -283,20 +328,44 @@ impl Copying {
                 self.shared.status.put_aside(table, rows, last);
                 Ok(())
             }
-            Err(error) => Err(Attempt::Failed(sink_failed(error))),
+            Err(error) => Err(Attempt::Failed(sink_failed(&work.layout.table, error))),
         }
     }
 
     /// Takes a table's low watermark and makes it durable.
-    async fn watermark(&self, table: &TableId, floor: &LogPosition) -> Result<SnapshotState, Failed> {
-        let low = self
-            .again("watermark", || self.source.watermark(table, floor))
-            .await?;
+    async fn watermark(
+        &self,
+        table: &TableId,
+        before: Option<TxnStart>,
+        floor: &LogPosition,
+    ) -> Result<SnapshotState, Failed> {
+        let low = loop {
+            let at = self
+                .again("watermark", || self.source.watermark(table, floor))
+                .await?;
+            match before.map_or_else(|| Some(at.first_low()), |before| at.low_after(before)) {
+                Some(low) => break low,
+                None => self.log_moves(table).await?,
+            }
+        };
         message::durably(&self.keeper, |reply| {
             Message::Watermark(table.clone(), low, floor.gtids.clone(), reply)
         })
         .await?;
         Ok(SnapshotState::new(low, floor.gtids.clone()))
+    }
+
+    /// Waits a while for the log to move: a copy of a table begins above the one before.
+    pub(super) async fn log_moves(&self, table: &TableId) -> Result<(), Failed> {
+        tracing::warn!(
+            %table,
+            "its copy waits until anything is committed at the source: it was copied too often at this place of the log"
+        );
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => Err(Failed::Stopped),
+            () = self.shared.clock.sleep(STANDING) => Ok(()),
+        }
     }
 
     async fn hand_out(&self, sender: &mpsc::Sender<Work>, work: Work) -> Result<(), Failed> {
@@ -352,7 +421,7 @@ impl Copying {
         delays: &mut backon::ExponentialBackoff,
     ) -> Result<(), Failed> {
         match error.fault() {
-            Fault::Table(_) => Err(Failed::Table(breaks::explain(&*error))),
+            Fault::Table(table) => Err(Failed::Table(breaks::explain(&table, &*error))),
             Fault::Fatal => Err(Failed::Pipeline(PipelineError::Source(error))),
             Fault::Transient { after } => {
                 let delay = delays
@@ -382,9 +451,9 @@ enum Attempt {
     Failed(Failed),
 }
 
-fn sink_failed(error: crate::sink::SinkError) -> Failed {
+pub(super) fn sink_failed(table: &TableId, error: crate::sink::SinkError) -> Failed {
     match error.fault() {
-        Fault::Table(_) => Failed::Table(breaks::explain(&*error)),
+        Fault::Table(_) => Failed::Table(breaks::explain(table, &*error)),
         Fault::Transient { .. } | Fault::Fatal => Failed::Pipeline(PipelineError::Sink(error)),
     }
 }

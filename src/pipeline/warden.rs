@@ -16,15 +16,14 @@ use super::follow::{OpenRequest, Opening};
 use super::mark::Mark;
 use super::message::{self, Message};
 use super::releases::Release;
-use super::snapshot::{self, Copying, Failed};
+use super::snapshot::{self, Copying, Failed, sink_failed};
 use super::work::{Change, Work};
 use crate::checkpoint::{Applying, Phase, TableState};
 use crate::config::{AddedDefault, Adding, SchemaChanges};
 use crate::event::{AlterSaid, Break, BreakCause, LogPosition, TableId, TableLayout, TxnStart};
 use crate::failpoint;
-use crate::fault::Fault;
-use crate::schema::{self, Planned, Projection, Unfit};
-use crate::sink::{BoxFuture, Prepared, SinkError};
+use crate::schema::{self, Planned, Unfit};
+use crate::sink::BoxFuture;
 
 /// Tables that are seen to at the same time, at most.
 const JOBS: usize = 64;
@@ -167,7 +166,7 @@ impl Warden {
             .sink
             .evolve(&applying.projection, &applying.evolution)
             .await
-            .map_err(target_failed)?;
+            .map_err(|error| sink_failed(table, error))?;
         failpoint::hit(failpoint::CHANGE_MADE);
         let took = self.copying.shared.clock.now().duration_since(began);
         self.durably(|reply| Message::Applied(table.clone(), reply))
@@ -182,7 +181,12 @@ impl Warden {
         if refill { self.refill(table).await } else { Ok(()) }
     }
 
-    fn plan(&self, state: &TableState, layout: &TableLayout, said: &AlterSaid) -> Result<Planned, Unfit> {
+    pub(super) fn plan(
+        &self,
+        state: &TableState,
+        layout: &TableLayout,
+        said: &AlterSaid,
+    ) -> Result<Planned, Unfit> {
         let sink = &self.copying.sink;
         let fits = |was, is, key| sink.fit(was, is, key);
         schema::plan(
@@ -205,7 +209,7 @@ impl Warden {
         self.let_go(Release::Drop(table.clone())).await
     }
 
-    fn tell_held(&self, table: &TableId, planned: &Planned) {
+    pub(super) fn tell_held(&self, table: &TableId, planned: &Planned) {
         for (column, policy) in &planned.held {
             match policy {
                 Adding::Hold => tracing::warn!(
@@ -219,7 +223,7 @@ impl Warden {
     }
 
     /// Why a table is to be copied again, unless it is too large or that is not wanted.
-    async fn affordable(&self, table: &TableId, reason: &str) -> Result<Option<String>, Failed> {
+    pub(super) async fn affordable(&self, table: &TableId, reason: &str) -> Result<Option<String>, Failed> {
         let copying = &self.copying;
         let size = copying
             .again("estimate", || copying.source.estimate(table))
@@ -273,64 +277,6 @@ impl Warden {
         }
     }
 
-    /// Opens a table that is not followed: at the next boundary, with the columns that it has now.
-    async fn open(&self, table: &TableId, state: Option<TableState>) -> Result<(), Failed> {
-        let copying = &self.copying;
-        copying.shared.routes.close(table);
-        self.let_go(Release::Drop(table.clone())).await?;
-        self.drained(table).await?;
-        let Some(layout) = self.layout(table).await? else {
-            return Ok(self.durably(|reply| Message::Gone(table.clone(), reply)).await?);
-        };
-        let sweep = state
-            .as_ref()
-            .is_some_and(|state| matches!(state.phase, Phase::Reopening { sweep: true, .. }));
-        let (projection, target) = match &state {
-            None => {
-                self.prepare(&layout).await?;
-                let projection = Projection::identity(&layout);
-                let target = projection.columns.iter().flatten().cloned().collect();
-                (projection, target)
-            }
-            Some(state) => {
-                let planned = self
-                    .plan(state, &layout, &AlterSaid::default())
-                    .map_err(|unfit| Failed::Table(super::breaks::unfit(&unfit)))?;
-                self.tell_held(table, &planned);
-                let evolved = copying.sink.evolve(&planned.projection, &planned.evolution).await;
-                evolved.map_err(target_failed)?;
-                (planned.projection, planned.target)
-            }
-        };
-        let opening = self.opening;
-        let (states, at) = self
-            .at_boundary(move |at| {
-                let mut state = TableState::begun(projection, target, at.next, opening.phase(at));
-                state.sweep = sweep.then_some(at.next);
-                vec![state]
-            })
-            .await?;
-        self.copy(states, at).await
-    }
-
-    /// Makes the target of a table that was never opened.
-    async fn prepare(&self, layout: &TableLayout) -> Result<(), Failed> {
-        if self.policies.new_table != Adding::Add {
-            let cause = "schema_changes.new_table keeps new tables from being copied".to_owned();
-            return Err(Failed::Table(cause));
-        }
-        if !layout.is_keyed() {
-            return Err(Failed::Table("it has no primary key".to_owned()));
-        }
-        let sink = &self.copying.sink;
-        if sink.inspect(layout).await.map_err(target_failed)? == Prepared::NotEmpty {
-            let cause = "its target holds rows already, and nothing says which; drop the target table";
-            return Err(Failed::Table(cause.to_owned()));
-        }
-        sink.prepare(layout).await.map_err(target_failed)?;
-        Ok(())
-    }
-
     /// Copies a table again beside its stream.
     async fn refill(&self, table: &TableId) -> Result<(), Failed> {
         let (state, _) = self.read(table).await?;
@@ -349,13 +295,13 @@ impl Warden {
         self.copy(states, at).await
     }
 
-    async fn copy(&self, states: Vec<TableState>, at: LogPosition) -> Result<(), Failed> {
+    pub(super) async fn copy(&self, states: Vec<TableState>, at: LogPosition) -> Result<(), Failed> {
         snapshot::copy(self.copying.clone(), states, at)
             .await
             .map_err(Failed::Pipeline)
     }
 
-    async fn at_boundary(
+    pub(super) async fn at_boundary(
         &self,
         states: impl FnOnce(&LogPosition) -> Vec<TableState> + Send + 'static,
     ) -> Result<(Vec<TableState>, LogPosition), Failed> {
@@ -403,7 +349,7 @@ impl Warden {
         let swept = tokio::select! {
             biased;
             () = copying.stop.cancelled() => return Err(Failed::Stopped),
-            swept = copying.sink.sweep(&projection, at) => swept.map_err(target_failed)?,
+            swept = copying.sink.sweep(&projection, at) => swept.map_err(|error| sink_failed(table, error))?,
         };
         tracing::info!(%table, at = %at, keys = swept, "rows that are gone were swept");
         failpoint::hit(failpoint::SWEPT);
@@ -415,12 +361,12 @@ impl Warden {
         Ok(state.is_some_and(|state| state.sweep.is_some() && matches!(state.phase, Phase::Streaming)))
     }
 
-    async fn layout(&self, table: &TableId) -> Result<Option<TableLayout>, Failed> {
+    pub(super) async fn layout(&self, table: &TableId) -> Result<Option<TableLayout>, Failed> {
         let copying = &self.copying;
         copying.again("layout", || copying.source.layout(table)).await
     }
 
-    async fn drained(&self, table: &TableId) -> Result<(), Failed> {
+    pub(super) async fn drained(&self, table: &TableId) -> Result<(), Failed> {
         tokio::select! {
             biased;
             () = self.copying.stop.cancelled() => Err(Failed::Stopped),
@@ -428,27 +374,26 @@ impl Warden {
         }
     }
 
-    async fn read(&self, table: &TableId) -> Result<(Option<TableState>, LogPosition), PipelineError> {
+    pub(super) async fn read(
+        &self,
+        table: &TableId,
+    ) -> Result<(Option<TableState>, LogPosition), PipelineError> {
         let (reply, answer) = oneshot::channel();
         self.copying.tell(Message::Read(table.clone(), reply)).await?;
         answer.await.map_err(|_| PipelineError::Gone("keeper"))
     }
 
-    async fn durably(&self, told: impl FnOnce(oneshot::Sender<()>) -> Message) -> Result<(), PipelineError> {
+    pub(super) async fn durably(
+        &self,
+        told: impl FnOnce(oneshot::Sender<()>) -> Message,
+    ) -> Result<(), PipelineError> {
         message::durably(&self.copying.keeper, told).await
     }
 
-    async fn let_go(&self, release: Release) -> Result<(), PipelineError> {
+    pub(super) async fn let_go(&self, release: Release) -> Result<(), PipelineError> {
         self.releases
             .send(release)
             .await
             .map_err(|_| PipelineError::Gone("log follower"))
-    }
-}
-
-fn target_failed(error: SinkError) -> Failed {
-    match error.fault() {
-        Fault::Table(_) => Failed::Table(super::breaks::explain(&*error)),
-        Fault::Transient { .. } | Fault::Fatal => Failed::Pipeline(PipelineError::Sink(error)),
     }
 }

@@ -34,6 +34,8 @@ pub(super) struct World {
     pub(super) folder: tempfile::TempDir,
     /// `max_staleness` as configured.
     pub(super) staleness: &'static str,
+    /// Where health is served.
+    pub(super) http: u16,
     /// Where the checkpoint is, if not in the folder.
     pub(super) bucket: Option<S3>,
 }
@@ -52,6 +54,7 @@ impl World {
             clock,
             folder: tempfile::tempdir().unwrap(),
             staleness: "1m",
+            http: 0,
             bucket: None,
         }
     }
@@ -62,7 +65,7 @@ impl World {
             "pipeline: shop\nsources:\n  - name: shop\n    mysql:\n      url: mysql://root@127.0.0.1:{}\n      \
              tls: {{ mode: disabled }}\n      tables: ['shop.*']\n      snapshot: {{ parallelism: 2, chunk_rows: 500 }}\n\
              sink:\n  bigquery:\n    project: test\n    auth: none\n    max_staleness: {}\n    endpoints: {{ rest: '{}', write: '{}' }}\n\
-             checkpoint: {}\nhttp: 127.0.0.1:0\n",
+             checkpoint: {}\nhttp: 127.0.0.1:{}\n",
             self.db.port,
             self.staleness,
             self.target.rest_url(),
@@ -71,6 +74,7 @@ impl World {
                 Some(_) => format!("s3://{BUCKET}/replicator"),
                 None => format!("file://{}", self.folder.path().join("checkpoint").display()),
             },
+            self.http,
         );
         std::fs::write(&path, text).unwrap();
         path
@@ -127,6 +131,16 @@ impl World {
             output.status.code(),
             String::from_utf8_lossy(&output.stderr).into_owned(),
         )
+    }
+
+    /// Drops a table of the target, as a person would.
+    pub(super) async fn drop_target(&self, table: &str) {
+        let url = format!(
+            "{}/bigquery/v2/projects/test/datasets/shop/tables/{table}",
+            self.target.rest_url()
+        );
+        let answer = reqwest::Client::new().delete(url).send().await.unwrap();
+        assert!(answer.status().is_success(), "{answer:?}");
     }
 
     pub(super) async fn layouts(&self) -> Vec<TableLayout> {
@@ -291,6 +305,12 @@ impl World {
             drop(conn.query_drop(format!("KILL {id}")).await);
         }
     }
+}
+
+/// A port that nobody listens on.
+pub(super) fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
 }
 
 /// Every number under a name, at any depth.

@@ -173,7 +173,10 @@ impl Opener<'_> {
                 epoch = epoch.0,
                 "another log than the one read so far: numbering rows in a new epoch"
             );
-            from.next.epoch = epoch;
+            from.next = TxnStart {
+                epoch,
+                coord: BinlogCoord::file_start(0),
+            };
             // What proved the old log must not prove it again under the new epoch.
             (from.last_event, from.file_born) = (None, 0);
         }

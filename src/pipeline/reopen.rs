@@ -1,0 +1,168 @@
+//! Opens a table that is not followed, at a commit boundary and with the columns that it has by then: one that is
+//! new, came back, changed without row events, or that a person wants to be copied again.
+
+use std::time::Duration;
+
+use super::breaks;
+use super::error::PipelineError;
+use super::follow::Opening;
+use super::message::Message;
+use super::releases::Release;
+use super::snapshot::{Failed, sink_failed};
+use super::warden::Warden;
+use crate::checkpoint::{Phase, TableState};
+use crate::config::Adding;
+use crate::event::{AlterSaid, TableId, TableLayout};
+use crate::fault::Fault;
+use crate::schema::{Projection, TargetColumn};
+use crate::sink::Prepared;
+
+/// What writes past row events rarely does it once: how long it is left to end before its table is copied again.
+const SETTLING: Duration = Duration::from_secs(5);
+
+impl Warden {
+    /// Opens a table: at the next boundary, with the columns that it has now.
+    pub(super) async fn open(&self, table: &TableId, state: Option<TableState>) -> Result<(), Failed> {
+        let copying = &self.copying;
+        copying.shared.routes.close(table);
+        self.let_go(Release::Drop(table.clone())).await?;
+        self.drained(table).await?;
+        if let Some(Phase::Reopening {
+            cause, bounded: true, ..
+        }) = state.as_ref().map(|state| &state.phase)
+        {
+            self.may_copy(table, cause).await?;
+        }
+        let Some(layout) = self.layout(table).await? else {
+            return Ok(self.durably(|reply| Message::Gone(table.clone(), reply)).await?);
+        };
+        let copied = state.as_ref().map(|state| state.copied.unwrap_or(state.floor));
+        let (projection, target, filled) = match state {
+            Some(state) if !self.is_gone(&state).await? => {
+                let (projection, target) = self.evolved(state, &layout).await?;
+                (projection, target, true)
+            }
+            state => {
+                self.prepare(&layout, state.is_some()).await?;
+                let projection = Projection::identity(&layout);
+                let target = projection.columns.iter().flatten().cloned().collect();
+                (projection, target, false)
+            }
+        };
+        // Rows of an earlier copy have numbers: those of this one must be above.
+        let before = copied.filter(|_| filled);
+        let opening = self.opening;
+        if filled && opening == Opening::Followed {
+            tracing::warn!(
+                %table,
+                "rows of its target that are not in the source stay there: snapshot.mode is never"
+            );
+        }
+        // What is not copied must not be swept: nothing would confirm the rows that are there.
+        let sweep = filled && opening != Opening::Followed;
+        loop {
+            let (projection, target) = (projection.clone(), target.clone());
+            let (states, at) = self
+                .at_boundary(move |at| {
+                    let low = before.map_or_else(|| Some(at.next.first_low()), |low| at.next.low_after(low));
+                    let begun = low.map(|low| {
+                        let phase = opening.phase(at, low);
+                        let mut state = TableState::begun(projection, target, at.next, phase);
+                        state.sweep = sweep.then_some(low);
+                        state.copied = before;
+                        state
+                    });
+                    begun.into_iter().collect()
+                })
+                .await?;
+            if states.is_empty() {
+                copying.log_moves(table).await?;
+                continue;
+            }
+            return self.copy(states, at).await;
+        }
+    }
+
+    /// Whether a table that the log lost may be copied again without being asked for.
+    async fn may_copy(&self, table: &TableId, cause: &str) -> Result<(), Failed> {
+        let copying = &self.copying;
+        let refused = |why: &str| Failed::Table(format!("{cause}; {why}; {}", breaks::resync(table)));
+        if self.opening == Opening::Followed {
+            return Err(refused("snapshot.mode is never"));
+        }
+        let size = copying
+            .again("estimate", || copying.source.estimate(table))
+            .await?;
+        let limit = self.policies.resnapshot_limit;
+        if size.bytes > limit {
+            let why = format!(
+                "it is not copied again by itself, for it has {} bytes and schema_changes.resnapshot_limit is {limit}",
+                size.bytes
+            );
+            return Err(refused(&why));
+        }
+        tokio::select! {
+            biased;
+            () = copying.stop.cancelled() => Err(Failed::Stopped),
+            () = copying.shared.clock.sleep(SETTLING) => Ok(()),
+        }
+    }
+
+    /// Whether a table's target, which was made, is not there any more.
+    async fn is_gone(&self, state: &TableState) -> Result<bool, Failed> {
+        let sink = &self.copying.sink;
+        sink.project(&state.layout.table, state.projections());
+        match sink.inspect(&state.layout).await {
+            Ok(prepared) => Ok(prepared == Prepared::Absent),
+            // It is there; whether it can be made to fit is seen then.
+            Err(error) if matches!(error.fault(), Fault::Table(_)) => Ok(false),
+            Err(error) => Err(Failed::Pipeline(PipelineError::Sink(error))),
+        }
+    }
+
+    /// Gives a target that is there the columns that a table has now.
+    async fn evolved(
+        &self,
+        mut state: TableState,
+        layout: &TableLayout,
+    ) -> Result<(Projection, Vec<TargetColumn>), Failed> {
+        let (table, sink) = (&layout.table, &self.copying.sink);
+        if let Some(applying) = state.applying.take() {
+            // It may have been carried out in part.
+            let finished = sink.evolve(&applying.projection, &applying.evolution).await;
+            finished.map_err(|error| sink_failed(table, error))?;
+            state.applied(*applying);
+        }
+        let planned = self
+            .plan(&state, layout, &AlterSaid::default())
+            .map_err(|unfit| Failed::Table(breaks::unfit(table, &unfit)))?;
+        self.tell_held(table, &planned);
+        let evolved = sink.evolve(&planned.projection, &planned.evolution).await;
+        evolved.map_err(|error| sink_failed(table, error))?;
+        Ok((planned.projection, planned.target))
+    }
+
+    /// Makes the target of a table that was never opened, or whose target a person removed.
+    async fn prepare(&self, layout: &TableLayout, known: bool) -> Result<(), Failed> {
+        if !known && self.policies.new_table != Adding::Add {
+            let cause = "schema_changes.new_table keeps new tables from being copied".to_owned();
+            return Err(Failed::Table(cause));
+        }
+        if !layout.is_keyed() {
+            return Err(Failed::Table("it has no primary key".to_owned()));
+        }
+        let (table, sink) = (&layout.table, &self.copying.sink);
+        sink.project(table, Vec::new());
+        let inspected = sink.inspect(layout).await;
+        if inspected.map_err(|error| sink_failed(table, error))? == Prepared::NotEmpty {
+            let cause = format!(
+                "its target holds rows already, and nothing says which; drop the target table, then {}",
+                breaks::resync(table)
+            );
+            return Err(Failed::Table(cause));
+        }
+        let prepared = sink.prepare(layout).await;
+        prepared.map_err(|error| sink_failed(table, error))?;
+        Ok(())
+    }
+}
