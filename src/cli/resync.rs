@@ -13,7 +13,7 @@ use super::start::{failed, with_config};
 use super::{Failure, Global};
 use crate::checkpoint::{CheckpointError, Opening, Phase, Standby, Store};
 use crate::clock::Clock;
-use crate::config::{Config, SnapshotMode};
+use crate::config::Config;
 use crate::control::PIPELINE;
 use crate::fault::chain;
 
@@ -52,7 +52,7 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<(), Failure>
         });
     }
     with_config(global, |config| async move {
-        if config.source.snapshot.mode == SnapshotMode::Never {
+        if !config.source.copies() {
             return Err(Failure::Failed {
                 what: "the pipeline copies no tables: snapshot.mode is never".to_owned(),
                 hint: Some("set sources[0].mysql.snapshot.mode to initial".to_owned()),
@@ -205,7 +205,7 @@ fn address(http: SocketAddr, table: &str) -> Result<Url, Asked> {
     let ip = match http.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
         IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
-        ip => ip,
+        ip @ (IpAddr::V4(_) | IpAddr::V6(_)) => ip,
     };
     let no_url = || {
         Asked::Failed(Failure::Failed {

@@ -173,10 +173,7 @@ impl Keeper {
                 self.reopen(&table, cause, false);
                 self.waiting.push(reply);
             }
-            Message::Resync(table, reply) => {
-                self.reopen_parked(&table, super::steer::ASKED.to_owned(), false);
-                self.waiting.push(reply);
-            }
+            Message::Resync(table, reply) => self.resync(&table, reply),
             Message::Refill(table, phase, reply) => {
                 let refilled = self.refilled(&table, phase);
                 self.refilling.push((reply, refilled));
@@ -280,6 +277,11 @@ impl Keeper {
         if state.is_some_and(|state| !matches!(state.phase, Phase::Parked { .. })) {
             self.reopen_parked(table, cause, bounded);
         }
+    }
+
+    fn resync(&mut self, table: &TableId, reply: oneshot::Sender<()>) {
+        self.reopen_parked(table, super::steer::ASKED.to_owned(), false);
+        self.waiting.push(reply);
     }
 
     /// The same, also for one that is parked.
