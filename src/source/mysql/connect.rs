@@ -8,6 +8,7 @@ use std::time::Duration;
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Opts, OptsBuilder, SslOpts};
 
+use super::dump;
 use super::error::MysqlError;
 use super::token::Minter;
 use crate::clock::Clock;
@@ -18,7 +19,7 @@ use crate::config::{Login, MysqlSource, TlsMode};
 const MAX_PACKET: usize = 1 << 30;
 
 /// How long a connection may take from the name's resolution to the first query.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Idle time after which TCP probes the other side.
 const KEEPALIVE: Duration = Duration::from_secs(60);
@@ -58,6 +59,11 @@ impl Connector {
         &self.source
     }
 
+    /// The clock that connecting is timed by.
+    pub(super) fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
     /// Host and port, as errors and logs name the server.
     pub fn address(&self) -> String {
         format!("{}:{}", self.source.host, self.source.port)
@@ -72,17 +78,6 @@ impl Connector {
         conn.query_drop(SESSION).await?;
         conn.query_drop(ISOLATION).await?;
         lift_time_limit(&mut conn).await?;
-        Ok(conn)
-    }
-
-    /// A connection that a binlog dump can be started on: no session settings beyond long timeouts.
-    ///
-    /// # Errors
-    /// [`MysqlError`]: the server cannot be reached or refuses.
-    pub async fn connect_binlog(&self) -> Result<Conn, MysqlError> {
-        let mut conn = self.connect().await?;
-        conn.query_drop("SET SESSION net_write_timeout = 3600, SESSION net_read_timeout = 3600")
-            .await?;
         Ok(conn)
     }
 
@@ -114,11 +109,16 @@ impl Connector {
         }
     }
 
-    async fn opts(&self, certificate_name: Option<String>) -> Result<Opts, MysqlError> {
-        let password = match &self.source.login {
+    /// What proves the user to the server, now.
+    pub(super) async fn password(&self) -> Result<String, MysqlError> {
+        Ok(match &self.source.login {
             Login::Password(password) => password.reveal().map_err(MysqlError::Password)?,
             Login::RdsIam => self.minter.token().await?,
-        };
+        })
+    }
+
+    async fn opts(&self, certificate_name: Option<String>) -> Result<Opts, MysqlError> {
+        let password = self.password().await?;
         let builder = OptsBuilder::default()
             .ip_or_hostname(self.source.host.as_str())
             .tcp_port(self.source.port)
@@ -148,20 +148,37 @@ impl Connector {
             TlsMode::VerifyCa | TlsMode::VerifyIdentity => SslOpts::default(),
         };
         let opts = opts.with_danger_tls_hostname_override(certificate_name);
-        let Some(path) = &tls.ca else {
-            return Ok(Some(opts));
+        Ok(Some(match self.authorities()? {
+            None => opts,
+            Some(pem) => opts
+                .with_root_certs(vec![pem.into()])
+                .with_disable_built_in_roots(true),
+        }))
+    }
+
+    /// TLS for a connection that is not the driver's; `None` without.
+    pub(super) fn tls(&self) -> Result<Option<rustls::ClientConfig>, MysqlError> {
+        install_tls_provider();
+        let authorities = self.authorities()?;
+        dump::tls_client(self.source.tls.mode, authorities.as_deref()).map_err(|error| MysqlError::Tls {
+            at: self.address(),
+            reason: error.to_string(),
+        })
+    }
+
+    /// The file of trusted certificates, if one is configured.
+    fn authorities(&self) -> Result<Option<Vec<u8>>, MysqlError> {
+        let Some(path) = &self.source.tls.ca else {
+            return Ok(None);
         };
         let pem = std::fs::read(path).map_err(|error| self.ca_error(&error))?;
-        if !contains(&pem, b"-----BEGIN CERTIFICATE-----") {
-            return Err(self.ca_error(&io::Error::new(
-                io::ErrorKind::InvalidData,
-                "no PEM certificate in it",
-            )));
+        match contains(&pem, b"-----BEGIN CERTIFICATE-----") {
+            true => Ok(Some(pem)),
+            false => {
+                let reason = "no PEM certificate in it";
+                Err(self.ca_error(&io::Error::new(io::ErrorKind::InvalidData, reason)))
+            }
         }
-        Ok(Some(
-            opts.with_root_certs(vec![pem.into()])
-                .with_disable_built_in_roots(true),
-        ))
     }
 
     fn ca_error(&self, error: &io::Error) -> MysqlError {

@@ -169,7 +169,7 @@ impl Assembler {
     ///
     /// # Errors
     /// What makes it unsafe to read on.
-    pub fn event(&mut self, event: &RawEvent<'_>, out: &mut Vec<Out>) -> Result<(), StreamError> {
+    pub fn event(&mut self, event: &RawEvent, out: &mut Vec<Out>) -> Result<(), StreamError> {
         self.inside = self.payload > 0;
         if self.inside {
             self.inflate(event)?;
@@ -197,7 +197,7 @@ impl Assembler {
             }
             kind::MARIADB_GTID => {
                 let group =
-                    raw::mariadb_group(event.body).ok_or_else(|| self.malformed(event.kind, "too short"))?;
+                    raw::mariadb_group(&event.body).ok_or_else(|| self.malformed(event.kind, "too short"))?;
                 self.begin(event, None, 0, !group.standalone)?;
                 if group.prepared {
                     self.xa_start(event)
@@ -235,7 +235,7 @@ impl Assembler {
     }
 
     /// Announces a compressed transaction.
-    fn compressed(&mut self, event: &RawEvent<'_>) -> Result<(), StreamError> {
+    fn compressed(&mut self, event: &RawEvent) -> Result<(), StreamError> {
         self.payload = event
             .payload
             .ok_or_else(|| self.malformed(event.kind, "its header does not parse"))?;
@@ -251,9 +251,8 @@ impl Assembler {
         Ok(())
     }
 
-    /// Counts down a compressed transaction. The driver inflates it and, where it cannot, goes on with
-    /// the next event as if nothing had been there: so what comes is counted against what was promised.
-    fn inflate(&mut self, event: &RawEvent<'_>) -> Result<(), StreamError> {
+    /// Counts down a compressed transaction. What comes is counted against what was promised.
+    fn inflate(&mut self, event: &RawEvent) -> Result<(), StreamError> {
         let outside = matches!(
             event.kind,
             kind::ROTATE
@@ -279,7 +278,7 @@ impl Assembler {
 
     /// Moves the cursor past an event of a file. Header offsets have 32 bits; within a transaction they
     /// only rise, so a smaller one has wrapped.
-    fn advance(&mut self, event: &RawEvent<'_>) -> Result<(), StreamError> {
+    fn advance(&mut self, event: &RawEvent) -> Result<(), StreamError> {
         let end = u64::from(event.end);
         if matches!(
             event.kind,
@@ -304,7 +303,7 @@ impl Assembler {
 
     fn begin(
         &mut self,
-        event: &RawEvent<'_>,
+        event: &RawEvent,
         gtid: Option<Gtid>,
         micros: u64,
         begun: bool,
@@ -345,7 +344,7 @@ impl Assembler {
 
     /// The transaction that an event belongs to. Servers without GTID events (MariaDB with an old
     /// capability, MySQL 5.6) begin one by the statement itself.
-    pub(super) fn open_txn(&mut self, event: &RawEvent<'_>) -> Result<&mut Txn, StreamError> {
+    pub(super) fn open_txn(&mut self, event: &RawEvent) -> Result<&mut Txn, StreamError> {
         if self.txn.is_none() {
             self.begin(event, None, 0, false)?;
         }
@@ -354,7 +353,7 @@ impl Assembler {
     }
 
     /// Ends the transaction, if one is open.
-    pub(super) fn commit(&mut self, event: &RawEvent<'_>, out: &mut Vec<Out>) -> Result<(), StreamError> {
+    pub(super) fn commit(&mut self, event: &RawEvent, out: &mut Vec<Out>) -> Result<(), StreamError> {
         let txn = self.txn.take();
         self.next = self.place();
         let start = self.next.offset.saturating_sub(u64::from(event.size));
@@ -414,13 +413,13 @@ impl Assembler {
         }
     }
 
-    fn rotate(&mut self, event: &RawEvent<'_>, out: &mut Vec<Out>) -> Result<(), StreamError> {
+    fn rotate(&mut self, event: &RawEvent, out: &mut Vec<Out>) -> Result<(), StreamError> {
         if let Some(open) = &self.txn {
             return Err(StreamError::Cut {
                 start: open.start.coord,
             });
         }
-        let (position, name) = raw::rotate(event.body)
+        let (position, name) = raw::rotate(&event.body)
             .ok_or_else(|| self.malformed(event.kind, "its file name does not parse"))?;
         let number =
             raw::suffix(name).ok_or_else(|| self.malformed(event.kind, "its file name has no number"))?;
@@ -441,14 +440,14 @@ impl Assembler {
         Ok(())
     }
 
-    fn format_description(&mut self, event: &RawEvent<'_>, out: &mut Vec<Out>) -> Result<(), StreamError> {
+    fn format_description(&mut self, event: &RawEvent, out: &mut Vec<Out>) -> Result<(), StreamError> {
         if let Some(open) = &self.txn {
             return Err(StreamError::Cut {
                 start: open.start.coord,
             });
         }
         // Event types changed their layout before version 4; the version is the first field.
-        if raw::Fields(event.body).uint(2) != Some(4) {
+        if raw::Fields(&event.body).uint(2) != Some(4) {
             return Err(self.malformed(event.kind, "the binlog has not version 4"));
         }
         if self.born != event.timestamp {

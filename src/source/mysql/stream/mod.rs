@@ -4,15 +4,11 @@
 //! transactions that are due and not at hand, `replay` reads again.
 
 use std::collections::VecDeque;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::{FutureExt, StreamExt};
-use mysql_async::BinlogStream;
-use mysql_common::binlog::consts::BinlogChecksumAlg;
-use mysql_common::binlog::events::{Event, GtidEvent, TransactionPayloadEvent};
-use mysql_common::proto::MySerialize;
+use mysql_common::binlog::consts::BinlogVersion;
+use mysql_common::binlog::events::{FormatDescriptionEvent, GtidEvent};
 
 pub mod assemble;
 pub mod error;
@@ -31,7 +27,7 @@ use replay::{Replaying, Waits};
 
 use super::catalog_read::read_table;
 use super::decoder::Decoder;
-use super::error::MysqlError;
+use super::dump::{Dump, Event, uncompressed_size};
 use crate::clock::Clock;
 use crate::event::{Break, BreakCause, Ddl, DdlWhat, Gtid, GtidSource, Item};
 use crate::fault::boxed;
@@ -44,7 +40,7 @@ const SILENCE: Duration = Duration::from_secs(30);
 
 /// An open binlog stream.
 pub struct BinlogItems {
-    stream: BinlogStream,
+    stream: Dump,
     assembler: Assembler,
     dumps: Dumps,
     clock: Clock,
@@ -62,7 +58,7 @@ impl std::fmt::Debug for BinlogItems {
 }
 
 impl BinlogItems {
-    fn new(stream: BinlogStream, assembler: Assembler, dumps: Dumps, clock: Clock) -> BinlogItems {
+    fn new(stream: Dump, assembler: Assembler, dumps: Dumps, clock: Clock) -> BinlogItems {
         BinlogItems {
             stream,
             assembler,
@@ -152,75 +148,52 @@ impl ItemStream for BinlogItems {
     }
 }
 
-/// Waits for the next event. The driver panics on a truncated one: that is an error of this stream,
-/// not of the process.
-async fn read_event(stream: &mut BinlogStream, clock: &Clock) -> Result<Event, StreamError> {
-    let next = AssertUnwindSafe(stream.next()).catch_unwind();
+/// Waits for the next event.
+async fn read_event(stream: &mut Dump, clock: &Clock) -> Result<Event, StreamError> {
     let event = tokio::select! {
         biased;
-        event = next => event,
+        event = stream.next() => event,
         () = clock.sleep(SILENCE) => return Err(StreamError::Silent(SILENCE.as_secs())),
     };
-    match event {
-        Ok(Some(Ok(event))) => Ok(event),
-        Ok(Some(Err(error))) => Err(StreamError::Server(MysqlError::from(error))),
-        Ok(None) => Err(StreamError::Ended),
-        Err(_panic) => Err(StreamError::Server(MysqlError::Protocol(
-            "a truncated binlog event".to_owned(),
-        ))),
-    }
+    event?.ok_or(StreamError::Ended)
 }
 
 /// Checks an event's sum and hands it to the assembler.
 fn take(assembler: &mut Assembler, event: &Event, out: &mut Vec<Out>) -> Result<u8, StreamError> {
-    let header = event.header();
-    let mut header_bytes = Vec::with_capacity(19);
-    header.serialize(&mut header_bytes);
-    let crc = event.calc_checksum(BinlogChecksumAlg::BINLOG_CHECKSUM_ALG_CRC32);
-    // A FORMAT_DESCRIPTION event has room for a sum also where there are none; what is in a compressed
-    // transaction has none of its own.
-    let crc32 = BinlogChecksumAlg::BINLOG_CHECKSUM_ALG_CRC32;
-    let summed =
-        !assembler.in_payload() && matches!(event.footer().get_checksum_alg(), Ok(Some(alg)) if alg == crc32);
-    if summed && event.checksum().map(u32::from_le_bytes) != Some(crc) {
+    let crc = event.crc();
+    if event.sum().is_some_and(|sum| sum != crc) {
         return Err(StreamError::Checksum {
             at: assembler.place(),
         });
     }
-    let event_kind = header.event_type_raw();
     let mut raw = RawEvent {
-        kind: event_kind,
-        timestamp: header.timestamp(),
-        size: header.event_size(),
-        end: header.log_pos(),
-        flags: header.flags_raw(),
-        body: event.data(),
+        kind: event.kind(),
+        timestamp: event.timestamp(),
+        size: event.size(),
+        end: event.end(),
+        flags: event.flags(),
+        body: event.body(),
         crc,
         gtid: None,
         payload: None,
     };
-    match event_kind {
-        kind::GTID | kind::GTID_TAGGED | kind::ANONYMOUS_GTID => raw.gtid = gtid(event),
-        kind::TRANSACTION_PAYLOAD => {
-            raw.payload = event
-                .read_event::<TransactionPayloadEvent<'_>>()
-                .ok()
-                .map(|payload| payload.uncompressed_size());
-        }
-        kind::ROTATE if !summed && raw.flags & FLAG_ARTIFICIAL != 0 => {
-            raw.body = raw::without_unannounced_checksum(&header_bytes, raw.body);
+    match raw.kind {
+        kind::GTID | kind::GTID_TAGGED | kind::ANONYMOUS_GTID => raw.gtid = gtid(&raw),
+        kind::TRANSACTION_PAYLOAD => raw.payload = uncompressed_size(&raw.body),
+        kind::ROTATE if !event.summed() && raw.flags & FLAG_ARTIFICIAL != 0 => {
+            raw.body = raw::without_unannounced_checksum(event.header(), &raw.body);
         }
         _ => {}
     }
     assembler.event(&raw, out)?;
-    Ok(event_kind)
+    Ok(raw.kind)
 }
 
 /// The identifier and the commit time that a GTID event carries.
-fn gtid(event: &Event) -> Option<(Option<Gtid>, u64)> {
-    let parsed = event.read_event::<GtidEvent>().ok()?;
+fn gtid(event: &RawEvent) -> Option<(Option<Gtid>, u64)> {
+    let parsed: GtidEvent = event.parsed(&FormatDescriptionEvent::new(BinlogVersion::Version4))?;
     let micros = parsed.immediate_commit_timestamp();
-    if event.header().event_type_raw() == kind::ANONYMOUS_GTID {
+    if event.kind == kind::ANONYMOUS_GTID {
         return Some((None, micros));
     }
     let tag = parsed

@@ -3,9 +3,7 @@
 //! was read is still there, byte for byte), never by a server's name. Where it cannot be proven, but
 //! nothing is missing (GTIDs), the epoch rises, so that every later row outranks every earlier one.
 
-use mysql_async::prelude::Queryable;
-use mysql_async::{BinlogStream, BinlogStreamRequest, GnoInterval, Sid};
-use mysql_common::packets::Tag;
+use mysql_common::packets::{GnoInterval, Sid, Tag};
 
 use super::assemble::{Assembler, Out};
 use super::error::StreamError;
@@ -15,6 +13,7 @@ use crate::clock::Clock;
 use crate::event::{BinlogCoord, Epoch, GtidSet, Item, LogPosition, TableId, TxnStart};
 use crate::source::mysql::catalog::CatalogTable;
 use crate::source::mysql::connect::Connector;
+use crate::source::mysql::dump::{Begin, Dump, Request};
 use crate::source::mysql::error::MysqlError;
 use crate::source::mysql::lexer::Dialect;
 use crate::source::mysql::server::{Flavour, ServerInfo};
@@ -209,17 +208,11 @@ impl Opener<'_> {
                 Err(StreamError::Server(MysqlError::Protocol(_))) => return Ok(false),
                 Err(error) => return Err(error),
             };
-            let header = event.header();
-            match (&from.last_event, header.event_type_raw()) {
+            match (&from.last_event, event.kind()) {
                 (_, kind::ROTATE | kind::HEARTBEAT | kind::HEARTBEAT_V2) => {}
-                (None, kind::FORMAT_DESCRIPTION) => return Ok(header.timestamp() == from.file_born),
+                (None, kind::FORMAT_DESCRIPTION) => return Ok(event.timestamp() == from.file_born),
                 (Some(_), kind::FORMAT_DESCRIPTION) => {}
-                (Some(last), _) => {
-                    let crc = event.calc_checksum(
-                        mysql_common::binlog::consts::BinlogChecksumAlg::BINLOG_CHECKSUM_ALG_CRC32,
-                    );
-                    return Ok(crc == last.crc);
-                }
+                (Some(last), _) => return Ok(event.crc() == last.crc),
                 (None, _) => return Ok(false),
             }
         }
@@ -236,32 +229,17 @@ pub(super) struct Dumps {
 
 impl Dumps {
     /// A dump from `start`; one that is `aside` of the reader's own ends at the end of the log.
-    pub(super) async fn begin(&self, start: &Start, aside: bool) -> Result<BinlogStream, StreamError> {
-        let mut conn = self.connector.connect_binlog().await?;
-        for statement in session(self.flavour) {
-            conn.query_drop(statement).await.map_err(MysqlError::from)?;
-        }
-        // It must not push the reader itself out: a server has one reader for each id.
-        let id = if aside { self.server_id ^ 1 } else { self.server_id };
-        let request = BinlogStreamRequest::new(id);
-        let request = if aside {
-            request.with_non_blocking()
-        } else {
-            request
+    pub(super) async fn begin(&self, start: &Start, aside: bool) -> Result<Dump, StreamError> {
+        let request = Request {
+            // It must not push the reader itself out: a server has one reader for each id.
+            server_id: if aside { self.server_id ^ 1 } else { self.server_id },
+            to_the_end: aside,
+            from: match start {
+                Start::File(name, offset) => Begin::File(name, *offset),
+                Start::Gtids(set) => Begin::Gtids(sids(set)),
+            },
         };
-        let stream = match start {
-            Start::File(name, offset) => {
-                let request = request
-                    .with_filename(name.as_bytes())
-                    .with_pos(u64::from(*offset));
-                conn.get_binlog_stream(request).await
-            }
-            Start::Gtids(set) => {
-                conn.get_binlog_stream(request.with_gtid().with_gtid_set(sids(set)))
-                    .await
-            }
-        };
-        Ok(stream.map_err(MysqlError::from)?)
+        Ok(Dump::begin(&self.connector, &session(self.flavour), request).await?)
     }
 }
 
@@ -270,6 +248,7 @@ impl Dumps {
 fn session(flavour: Flavour) -> Vec<String> {
     let period = HEARTBEAT.as_nanos();
     let mut statements = vec![
+        "SET SESSION net_write_timeout = 3600, SESSION net_read_timeout = 3600".to_owned(),
         "SET @master_binlog_checksum = @@GLOBAL.binlog_checksum, @source_binlog_checksum = @@GLOBAL.binlog_checksum"
             .to_owned(),
         format!("SET @master_heartbeat_period = {period}, @source_heartbeat_period = {period}"),

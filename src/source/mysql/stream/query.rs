@@ -4,8 +4,6 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use super::assemble::{Altered, Assembler, Out};
 use super::error::StreamError;
 use super::raw::{RawEvent, kind};
@@ -16,9 +14,9 @@ use crate::source::mysql::ddl::{self, DdlKind, Statement};
 use crate::source::mysql::query_event::QueryEvent;
 
 impl Assembler {
-    pub(super) fn query(&mut self, event: &RawEvent<'_>, out: &mut Vec<Out>) -> Result<(), StreamError> {
-        let mut query = QueryEvent::parse(&Bytes::copy_from_slice(event.body))
-            .map_err(|error| self.malformed(event.kind, error.to_string()))?;
+    pub(super) fn query(&mut self, event: &RawEvent, out: &mut Vec<Out>) -> Result<(), StreamError> {
+        let mut query =
+            QueryEvent::parse(&event.body).map_err(|error| self.malformed(event.kind, error.to_string()))?;
         if event.kind == kind::MARIADB_QUERY_COMPRESSED {
             let mut statement = Vec::new();
             EventPart::parse(&query.statement)
@@ -40,7 +38,7 @@ impl Assembler {
 
     fn statement(
         &mut self,
-        event: &RawEvent<'_>,
+        event: &RawEvent,
         statement: &Statement,
         text: &str,
         out: &mut Vec<Out>,
@@ -81,11 +79,7 @@ impl Assembler {
 
     /// Written only where something could not be rolled back: what was read of the captured tables may
     /// not be there.
-    pub(super) fn rolled_back(
-        &mut self,
-        event: &RawEvent<'_>,
-        out: &mut Vec<Out>,
-    ) -> Result<(), StreamError> {
+    pub(super) fn rolled_back(&mut self, event: &RawEvent, out: &mut Vec<Out>) -> Result<(), StreamError> {
         self.forget(event)?;
         let touched = self.open_txn(event)?.touched.clone();
         let cause = "a partly rolled back transaction (with a table that has no transactions)";
@@ -95,7 +89,7 @@ impl Assembler {
 
     fn ddl(
         &mut self,
-        event: &RawEvent<'_>,
+        event: &RawEvent,
         (kind, text): (&DdlKind, &str),
         tables: &[TableId],
         out: &mut Vec<Out>,
@@ -127,7 +121,7 @@ impl Assembler {
 
     fn altered(
         &mut self,
-        event: &RawEvent<'_>,
+        event: &RawEvent,
         (said, text): (&AlterSaid, &str),
         tables: BTreeSet<TableId>,
         out: &mut Vec<Out>,
@@ -148,7 +142,7 @@ impl Assembler {
     /// swaps its copy in: that one has the same rows.
     fn renamed(
         &mut self,
-        event: &RawEvent<'_>,
+        event: &RawEvent,
         (pairs, text): (&[(TableId, TableId)], &str),
         out: &mut Vec<Out>,
     ) -> Result<(), StreamError> {
@@ -172,7 +166,7 @@ impl Assembler {
     /// the statement names them all.
     fn dml(
         &mut self,
-        event: &RawEvent<'_>,
+        event: &RawEvent,
         tables: Option<&[TableId]>,
         out: &mut Vec<Out>,
     ) -> Result<(), StreamError> {
@@ -189,12 +183,7 @@ impl Assembler {
 
     /// A statement of unknown meaning ends the tables whose names occur in it, and no others; one that
     /// cannot even be read ends all.
-    fn unrecognised(
-        &mut self,
-        event: &RawEvent<'_>,
-        text: &str,
-        out: &mut Vec<Out>,
-    ) -> Result<(), StreamError> {
+    fn unrecognised(&mut self, event: &RawEvent, text: &str, out: &mut Vec<Out>) -> Result<(), StreamError> {
         let lower = text.to_lowercase();
         let hit = self.captured(|table| text.is_empty() || lower.contains(&table.name().to_lowercase()));
         tracing::warn!(at = %self.place(), tables = hit.len(), "statement of unknown kind in the binlog");
@@ -217,7 +206,7 @@ impl Assembler {
 
     fn happened(
         &mut self,
-        event: &RawEvent<'_>,
+        event: &RawEvent,
         tables: &BTreeSet<TableId>,
         what: &DdlWhat,
         text: &str,
@@ -237,7 +226,7 @@ impl Assembler {
 
     fn break_all(
         &mut self,
-        event: &RawEvent<'_>,
+        event: &RawEvent,
         tables: &BTreeSet<TableId>,
         cause: &BreakCause,
         out: &mut Vec<Out>,

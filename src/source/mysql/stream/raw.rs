@@ -1,6 +1,12 @@
 //! One binlog event as it came, and the few bodies that only the stream itself needs
 //! (<https://dev.mysql.com/doc/dev/mysql-server/latest/page_protocol_replication_binlog_event.html>).
 
+use bytes::Bytes;
+use mysql_common::binlog::BinlogCtx;
+use mysql_common::binlog::events::FormatDescriptionEvent;
+use mysql_common::io::ParseBuf;
+use mysql_common::proto::MyDeserialize;
+
 use crate::event::Gtid;
 
 /// Event types.
@@ -88,7 +94,7 @@ pub const FLAG_IGNORABLE: u16 = 0x80;
 
 /// One event: header, body without checksum, and what the driver already parsed of it.
 #[derive(Debug, Clone)]
-pub struct RawEvent<'a> {
+pub struct RawEvent {
     /// Type, one of [`kind`].
     pub kind: u8,
     /// Unix seconds of the statement's begin.
@@ -100,13 +106,25 @@ pub struct RawEvent<'a> {
     /// Header flags.
     pub flags: u16,
     /// The body.
-    pub body: &'a [u8],
+    pub body: Bytes,
     /// CRC32 of header and body.
     pub crc: u32,
     /// Of a GTID event: identifier (`None`: anonymous) and commit time in microseconds (0: not known).
     pub gtid: Option<(Option<Gtid>, u64)>,
     /// Of a compressed transaction: size of what is in it.
     pub payload: Option<u64>,
+}
+
+impl RawEvent {
+    /// What the driver's library makes of the body; `None` if it does not parse.
+    pub(super) fn parsed<'a, T: MyDeserialize<'a, Ctx = BinlogCtx<'a>>>(
+        &'a self,
+        format: &'a FormatDescriptionEvent<'a>,
+    ) -> Option<T> {
+        let size = usize::try_from(self.size).ok()?;
+        let context = BinlogCtx::new(size, format, self.kind);
+        ParseBuf(&self.body).parse(context).ok()
+    }
 }
 
 /// A reader of little-endian fields that cannot run over the end.
@@ -138,17 +156,16 @@ pub fn rotate(body: &[u8]) -> Option<(u64, &str)> {
 
 /// The body without a checksum that was added before the server said that it adds checksums, as
 /// MariaDB does to the first ROTATE of a stream; `header` is the event's 19 bytes.
-pub fn without_unannounced_checksum<'a>(header: &[u8], body: &'a [u8]) -> &'a [u8] {
+pub fn without_unannounced_checksum(header: &[u8], body: &Bytes) -> Bytes {
     let Some((rest, sum)) = body.split_last_chunk::<4>() else {
-        return body;
+        return body.clone();
     };
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(header);
     hasher.update(rest);
-    if hasher.finalize() == u32::from_le_bytes(*sum) {
-        rest
-    } else {
-        body
+    match hasher.finalize() == u32::from_le_bytes(*sum) {
+        true => body.slice_ref(rest),
+        false => body.clone(),
     }
 }
 
@@ -203,13 +220,13 @@ mod tests {
         let header = [7u8; 19];
         let plain = [&4u64.to_le_bytes()[..], b"mysql-bin.000001"].concat();
         assert_eq!(
-            rotate(without_unannounced_checksum(&header, &plain)),
+            rotate(&without_unannounced_checksum(&header, &plain.clone().into())),
             Some((4, "mysql-bin.000001"))
         );
         let sum = crc32fast::hash(&[&header[..], &plain].concat());
         let summed = [&plain[..], &sum.to_le_bytes()].concat();
         assert_eq!(
-            rotate(without_unannounced_checksum(&header, &summed)),
+            rotate(&without_unannounced_checksum(&header, &summed.into())),
             Some((4, "mysql-bin.000001"))
         );
         assert_eq!(rotate(b"short"), None);

@@ -5,8 +5,6 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use mysql_async::BinlogStream;
-
 use super::assemble::{Assembler, Out};
 use super::error::StreamError;
 use super::open::{Dumps, Start, refused};
@@ -15,12 +13,13 @@ use super::xa::{Replay, prepare_body};
 use super::{read_event, take};
 use crate::clock::Clock;
 use crate::event::{BinlogCoord, Item, Xid};
+use crate::source::mysql::dump::Dump;
 use crate::source::mysql::server::ServerInfo;
 
 /// A transaction that is being read again.
 pub(super) struct Replaying {
     /// `None` once it is read, or where the log does not hold it any more.
-    stream: Option<(BinlogStream, Assembler)>,
+    stream: Option<(Dump, Assembler)>,
     ready: VecDeque<Item>,
 }
 
@@ -89,7 +88,7 @@ async fn at(
     reader: &Assembler,
     coord: BinlogCoord,
     clock: &Clock,
-) -> Result<Option<BinlogStream>, StreamError> {
+) -> Result<Option<Dump>, StreamError> {
     let (Some(name), Ok(offset)) = (file_name(reader, coord.file), u32::try_from(coord.offset)) else {
         return Ok(None);
     };
@@ -134,7 +133,7 @@ async fn search(
 
 /// The last place in a file, before the commit, where a transaction of this identifier was prepared.
 async fn in_file(
-    mut stream: BinlogStream,
+    mut stream: Dump,
     file: u64,
     due: &Replay,
     clock: &Clock,
@@ -146,18 +145,17 @@ async fn in_file(
             Err(StreamError::Ended) => return Ok(found),
             Err(error) => return Err(error),
         };
-        let header = event.header();
-        match header.event_type_raw() {
+        match event.kind() {
             // The first one, which names the file, was read already.
             kind::ROTATE => return Ok(found),
             kind::GTID | kind::GTID_TAGGED | kind::ANONYMOUS_GTID | kind::MARIADB_GTID => {
-                start = u64::from(header.log_pos()).saturating_sub(u64::from(header.event_size()));
+                start = u64::from(event.end()).saturating_sub(u64::from(event.size()));
                 let coord = BinlogCoord { file, offset: start };
                 if coord >= due.at.coord {
                     return Ok(found);
                 }
             }
-            kind::XA_PREPARE if is(&due.xid, event.data()) => {
+            kind::XA_PREPARE if is(&due.xid, &event.body()) => {
                 found = Some(BinlogCoord { file, offset: start });
             }
             _ => {}

@@ -14,22 +14,22 @@ use crate::source::mysql::rows::{RowsAt, RowsError, RowsKind, decode_rows, split
 use crate::source::mysql::table_map::{TableMap, TableMapHead};
 
 impl Assembler {
-    pub(super) fn table_map(&mut self, event: &RawEvent<'_>) -> Result<(), StreamError> {
+    pub(super) fn table_map(&mut self, event: &RawEvent) -> Result<(), StreamError> {
         self.open_txn(event)?;
-        let mut fields = raw::Fields(event.body);
+        let mut fields = raw::Fields(&event.body);
         let id = fields
             .uint(6)
             .ok_or_else(|| self.malformed(event.kind, "too short"))?;
         if self.maps.get(&id).is_some_and(|mapped| mapped.map == fields.0) {
             return Ok(());
         }
-        let map = Bytes::copy_from_slice(fields.0);
-        let head =
-            TableMapHead::parse(event.body).map_err(|error| self.malformed(event.kind, error.to_string()))?;
+        let map = event.body.slice_ref(fields.0);
+        let head = TableMapHead::parse(&event.body)
+            .map_err(|error| self.malformed(event.kind, error.to_string()))?;
         let table = TableId::new(head.schema, head.table);
         let target = match self.by_table.get(&table) {
             Some(known) if known.map == map => known.target.clone(),
-            _ => self.resolve(&table, &Bytes::copy_from_slice(event.body)),
+            _ => self.resolve(&table, &event.body),
         };
         if !matches!(target, Target::Ignored) {
             self.by_table.insert(
@@ -67,10 +67,10 @@ impl Assembler {
         }
     }
 
-    pub(super) fn rows(&mut self, event: &RawEvent<'_>, out: &mut Vec<Out>) -> Result<(), StreamError> {
+    pub(super) fn rows(&mut self, event: &RawEvent, out: &mut Vec<Out>) -> Result<(), StreamError> {
         /// Ends a statement's rows and frees its maps.
         const DUMMY_TABLE: u64 = 0x00ff_ffff;
-        let id = raw::Fields(event.body)
+        let id = raw::Fields(&event.body)
             .uint(6)
             .ok_or_else(|| self.malformed(event.kind, "too short"))?;
         let Some(mapped) = self.maps.get(&id) else {
@@ -120,10 +120,10 @@ impl Assembler {
         Ok(())
     }
 
-    fn images(&self, event: &RawEvent<'_>) -> Result<u64, StreamError> {
+    fn images(&self, event: &RawEvent) -> Result<u64, StreamError> {
         let (kind, compressed) = self.rows_kind(event)?;
         let (_head, images) =
-            split_images(kind, event.body).map_err(|error| self.malformed(event.kind, error.to_string()))?;
+            split_images(kind, &event.body).map_err(|error| self.malformed(event.kind, error.to_string()))?;
         if compressed {
             return Ok(self.images_part(event, images)?.size);
         }
@@ -131,7 +131,7 @@ impl Assembler {
     }
 
     /// What a rows event does, and whether MariaDB compressed its images.
-    fn rows_kind(&self, event: &RawEvent<'_>) -> Result<(RowsKind, bool), StreamError> {
+    fn rows_kind(&self, event: &RawEvent) -> Result<(RowsKind, bool), StreamError> {
         let plain = raw::uncompressed_rows(event.kind);
         let kind = RowsKind::of(plain.unwrap_or(event.kind));
         let kind = kind.ok_or_else(|| self.malformed(event.kind, "no rows event"))?;
@@ -140,13 +140,13 @@ impl Assembler {
 
     /// A rows event's body as it would be without compression. Only captured tables pay for it: others
     /// are counted by the size that the event announces.
-    fn plain(&self, event: &RawEvent<'_>) -> Result<(RowsKind, Bytes), StreamError> {
+    fn plain(&self, event: &RawEvent) -> Result<(RowsKind, Bytes), StreamError> {
         let (kind, compressed) = self.rows_kind(event)?;
         if !compressed {
-            return Ok((kind, Bytes::copy_from_slice(event.body)));
+            return Ok((kind, event.body.clone()));
         }
         let (head, images) =
-            split_images(kind, event.body).map_err(|error| self.malformed(event.kind, error.to_string()))?;
+            split_images(kind, &event.body).map_err(|error| self.malformed(event.kind, error.to_string()))?;
         let mut body = head.to_vec();
         self.images_part(event, images)?
             .inflate(&mut body)
@@ -154,16 +154,12 @@ impl Assembler {
         Ok((kind, body.into()))
     }
 
-    fn images_part<'a>(&self, event: &RawEvent<'_>, images: &'a [u8]) -> Result<EventPart<'a>, StreamError> {
+    fn images_part<'a>(&self, event: &RawEvent, images: &'a [u8]) -> Result<EventPart<'a>, StreamError> {
         EventPart::parse(images).ok_or_else(|| self.malformed(event.kind, "its rows cannot be inflated"))
     }
 
-    pub(super) fn partial_rows(
-        &mut self,
-        event: &RawEvent<'_>,
-        out: &mut Vec<Out>,
-    ) -> Result<(), StreamError> {
-        let id = raw::Fields(event.body)
+    pub(super) fn partial_rows(&mut self, event: &RawEvent, out: &mut Vec<Out>) -> Result<(), StreamError> {
+        let id = raw::Fields(&event.body)
             .uint(6)
             .ok_or_else(|| self.malformed(event.kind, "too short"))?;
         let target = self.maps.get(&id).map(|mapped| mapped.target.clone());

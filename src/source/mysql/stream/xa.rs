@@ -143,7 +143,7 @@ impl Assembler {
         self.undecided.hold(held, item);
     }
 
-    pub(super) fn xa_start(&mut self, event: &RawEvent<'_>) -> Result<(), StreamError> {
+    pub(super) fn xa_start(&mut self, event: &RawEvent) -> Result<(), StreamError> {
         let hold = self.replaying.is_none();
         let txn = self.open_txn(event)?;
         txn.begun = true;
@@ -151,9 +151,9 @@ impl Assembler {
         Ok(())
     }
 
-    pub(super) fn xa_prepare(&mut self, event: &RawEvent<'_>, out: &mut Vec<Out>) -> Result<(), StreamError> {
+    pub(super) fn xa_prepare(&mut self, event: &RawEvent, out: &mut Vec<Out>) -> Result<(), StreamError> {
         let (one_phase, xid) =
-            prepare_body(event.body).ok_or_else(|| self.malformed(event.kind, "it does not parse"))?;
+            prepare_body(&event.body).ok_or_else(|| self.malformed(event.kind, "it does not parse"))?;
         if let Some(replay) = &self.replaying {
             if replay.xid != xid {
                 let reason = format!("it prepares {xid} where {} was prepared", replay.xid);
@@ -184,7 +184,7 @@ impl Assembler {
 
     pub(super) fn xa_commit(
         &mut self,
-        event: &RawEvent<'_>,
+        event: &RawEvent,
         text: &str,
         out: &mut Vec<Out>,
     ) -> Result<(), StreamError> {
@@ -218,7 +218,7 @@ impl Assembler {
 
     pub(super) fn xa_rollback(
         &mut self,
-        event: &RawEvent<'_>,
+        event: &RawEvent,
         text: &str,
         out: &mut Vec<Out>,
     ) -> Result<(), StreamError> {
@@ -238,7 +238,7 @@ impl Assembler {
     }
 
     /// Lets go what the transaction at hand holds: it ended without having been prepared.
-    pub(super) fn release(&mut self, event: &RawEvent<'_>, out: &mut Vec<Out>) -> Result<(), StreamError> {
+    pub(super) fn release(&mut self, event: &RawEvent, out: &mut Vec<Out>) -> Result<(), StreamError> {
         let txn = self.open_txn(event)?;
         let Some(held) = txn.held.take() else {
             return Ok(());
@@ -252,7 +252,7 @@ impl Assembler {
     }
 
     /// Drops what the transaction at hand holds.
-    pub(super) fn forget(&mut self, event: &RawEvent<'_>) -> Result<(), StreamError> {
+    pub(super) fn forget(&mut self, event: &RawEvent) -> Result<(), StreamError> {
         if let Some(held) = self.open_txn(event)?.held.take() {
             self.undecided.bytes -= held.bytes;
         }
@@ -264,7 +264,7 @@ impl Assembler {
         &mut self,
         (prepared, held): (Prepared, Held),
         at: TxnStart,
-        event: &RawEvent<'_>,
+        event: &RawEvent,
         out: &mut Vec<Out>,
     ) {
         self.undecided.bytes -= held.bytes;

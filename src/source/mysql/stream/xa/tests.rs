@@ -1,3 +1,4 @@
+use bytes::Bytes;
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
@@ -54,7 +55,7 @@ impl Log {
             size,
             end: self.end,
             flags,
-            body,
+            body: Bytes::copy_from_slice(body),
             crc: 1,
             gtid: (kind == kind::ANONYMOUS_GTID).then_some((None, 0)),
             payload: None,
