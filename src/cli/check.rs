@@ -13,7 +13,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::conformance;
 use crate::fault::chain;
-use crate::sink::bigquery::BigQuery;
+use crate::sink::bigquery::{BigQuery, dataset_name, table_name};
 use crate::sink::{Prepared, Sink};
 use crate::source::{Finding, Severity, Source};
 
@@ -72,7 +72,7 @@ async fn target(source: &dyn Source, config: &Config, clock: Clock) -> Result<Ve
     let mut findings = Vec::new();
     for layout in source.tables(&[]).await.map_err(|error| failed(&*error))? {
         let (dataset, table) = config.target(&layout.table);
-        let subject = format!("target {dataset}.{table}");
+        let subject = format!("target {}.{}", dataset_name(&dataset), table_name(&table));
         let finding = match sink.inspect(&layout).await {
             Ok(Prepared::NotEmpty) => Finding {
                 severity: Severity::Ok,

@@ -8,7 +8,8 @@ use mysql_async::{Conn, Row, Value};
 use super::canon::{self, Cell};
 use super::error::CompareError;
 use super::target::TargetColumn;
-use crate::event::{Column, ColumnType, TableId, TableLayout};
+use crate::event::{Column, ColumnType, TableLayout};
+use crate::source::mysql::{quoted, quoted_table};
 
 /// Reads every row, in no order. The binary protocol carries floating point numbers whole; everything
 /// else comes as the server's own text.
@@ -66,19 +67,15 @@ fn without_srid(value: Value) -> Value {
 
 fn select(layout: &TableLayout) -> String {
     let columns: Vec<String> = layout.columns.iter().map(expression).collect();
-    format!("SELECT {} FROM {}", columns.join(", "), table(&layout.table))
-}
-
-fn table(table: &TableId) -> String {
-    format!("{}.{}", quote(table.schema()), quote(table.name()))
-}
-
-fn quote(name: &str) -> String {
-    format!("`{}`", name.replace('`', "``"))
+    format!(
+        "SELECT {} FROM {}",
+        columns.join(", "),
+        quoted_table(&layout.table)
+    )
 }
 
 fn expression(column: &Column) -> String {
-    let name = quote(column.name.as_str());
+    let name = quoted(column.name.as_str());
     match column.kind {
         // `+ 0` makes a number of a BIT and takes away the zeros of ZEROFILL and YEAR.
         ColumnType::Bool | ColumnType::Int64 | ColumnType::UInt64 => format!("CAST({name} + 0 AS CHAR)"),
@@ -98,7 +95,7 @@ fn expression(column: &Column) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::ColumnName;
+    use crate::event::{ColumnName, TableId};
 
     #[test]
     fn names_are_quoted_and_numbers_are_text() {

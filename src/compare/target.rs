@@ -12,6 +12,7 @@ use serde_json::json;
 use super::Columns;
 use super::canon::{self, Cell, Form};
 use super::error::CompareError;
+use crate::sink::bigquery::quoted_name;
 
 /// Gives an access token, or says why it cannot.
 pub type Bearer = Arc<dyn Fn() -> Result<String, String> + Send + Sync>;
@@ -166,7 +167,7 @@ impl TargetTable {
         forms: &[TargetColumn],
         mut take: impl FnMut(Vec<Cell>),
     ) -> Result<(), CompareError> {
-        let names: Vec<String> = forms.iter().map(|column| format!("`{}`", column.name)).collect();
+        let names: Vec<String> = forms.iter().map(|column| quoted_name(&column.name)).collect();
         self.rows(&names.join(", "), |row| {
             take(cells(columns, forms, row)?);
             Ok(())
@@ -212,7 +213,7 @@ impl TargetTable {
 
     async fn query(&self, expressions: &str) -> Result<Page, CompareError> {
         let body = json!({
-            "query": format!("SELECT {expressions} FROM `{self}`"),
+            "query": format!("SELECT {expressions} FROM {}", quoted_name(self)),
             "useLegacySql": false,
             "useQueryCache": false,
             "maxResults": PAGE_ROWS,

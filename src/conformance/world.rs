@@ -12,7 +12,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Staleness};
 use crate::event::{ColumnType, TableLayout};
 use crate::fault::chain;
-use crate::sink::bigquery::{Access, BigQuery, Error, Refused, dataset_name};
+use crate::sink::bigquery::{Access, BigQuery, Error, Refused, dataset_name, quoted_name};
 use crate::sink::{Prepared, Sink};
 
 /// The least that a query of a table bills: 10 MB (<https://cloud.google.com/bigquery/pricing#on_demand_pricing>).
@@ -140,20 +140,14 @@ impl World {
 
     /// A table's name in SQL.
     pub(super) fn sql(&self, layout: &TableLayout) -> String {
-        format!(
-            "`{}.{}.{}`",
-            self.config.sink.project,
-            self.dataset,
-            layout.table.name()
-        )
+        let (project, dataset) = (&self.config.sink.project, &self.dataset);
+        quoted_name(format!("{project}.{dataset}.{}", layout.table.name()))
     }
 
     /// A view of INFORMATION_SCHEMA, in SQL.
     pub(super) fn schema(&self, view: &str) -> String {
-        format!(
-            "`{}.{}`.INFORMATION_SCHEMA.{view}",
-            self.config.sink.project, self.dataset
-        )
+        let dataset = quoted_name(format!("{}.{}", self.config.sink.project, self.dataset));
+        format!("{dataset}.INFORMATION_SCHEMA.{view}")
     }
 
     /// A table's default stream.

@@ -36,7 +36,7 @@ impl Warden {
         let Some(layout) = self.layout(table).await? else {
             return Ok(self.durably(|reply| Message::Gone(table.clone(), reply)).await?);
         };
-        self.told_apart(table)?;
+        self.told_apart(table).await?;
         let copied = state.as_ref().map(|state| state.copied.unwrap_or(state.floor));
         let (projection, target, filled) = match state {
             Some(state) if !self.is_gone(&state).await? => {
@@ -111,12 +111,16 @@ impl Warden {
 
     /// Whether no other table is written to the same target: one that was parked at the start for that may be
     /// asked for.
-    fn told_apart(&self, table: &TableId) -> Result<(), Failed> {
+    async fn told_apart(&self, table: &TableId) -> Result<(), Failed> {
         let (routes, sink) = (&self.copying.shared.routes, &self.copying.sink);
         let mut written = routes.tables();
         written.retain(|one| one == table || routes.is_flowing(one));
         sink.tell_apart(&written)
-            .map_err(|error| Failed::Table(breaks::explain(table, &*error)))
+            .await
+            .map_err(|error| match error.fault() {
+                Fault::Transient { .. } => Failed::Pipeline(PipelineError::Sink(error)),
+                Fault::Table(_) | Fault::Fatal => Failed::Table(breaks::explain(table, &*error)),
+            })
     }
 
     /// Whether a table's target, which was made, is not there any more.

@@ -136,7 +136,8 @@ async fn begin(parts: &Parts, plan: &Plan) -> Result<Begun, PipelineError> {
         .chain(&fresh)
         .map(|layout| layout.table.clone())
         .collect();
-    parts.sink.tell_apart(&written).map_err(PipelineError::Sink)?;
+    let apart = parts.sink.tell_apart(&written).await;
+    apart.map_err(PipelineError::Sink)?;
     prepare(parts, &known, &fresh).await?;
     let (from, last) = match &loaded {
         Some(checkpoint) => (Some(checkpoint.position.clone()), checkpoint.epoch),

@@ -102,8 +102,8 @@ pub trait Sink: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// Every two tables that would share one.
-    fn tell_apart(&self, _tables: &[TableId]) -> Result<(), SinkError> {
-        Ok(())
+    fn tell_apart<'a>(&'a self, _tables: &'a [TableId]) -> BoxFuture<'a, Result<(), SinkError>> {
+        Box::pin(async { Ok(()) })
     }
 
     /// Looks at the table's target without changing anything: never answers [`Prepared::Created`].

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use replicator::event::{CivilDate, CivilDateTime, ColumnType, TableId, Unrepresentable, Value};
 use replicator::fault::Fault;
+use replicator::sink::bigquery::table_name;
 use replicator::sink::{Prepared, Sink};
 
 use crate::client::{Row, Schema};
@@ -284,18 +285,20 @@ async fn a_table_that_was_written_to_is_not_empty() {
 #[tokio::test]
 async fn tables_that_would_share_a_target_are_told() {
     let world = World::start().await;
-    let tables = ["orders", "Orders", "items", "ITEMS", "well"].map(|name| TableId::new("d", name));
-    let error = world.sink.tell_apart(&tables).expect_err("two pairs");
+    let spelled = ["a/b", "c.d"].map(table_name);
+    let [first, second] = spelled.each_ref().map(String::as_str);
+    let tables = ["a/b", first, "c.d", second, "well", "Well"].map(|name| TableId::new("d", name));
+    let error = world.sink.tell_apart(&tables).await.expect_err("two pairs");
     let (text, hint) = (error.to_string(), error.hint().unwrap_or_default());
     assert_eq!(error.fault(), Fault::Fatal);
-    for part in ["d.orders and d.Orders", "d.items and d.ITEMS"] {
-        assert!(text.contains(part), "{part}: {text}");
+    for part in [format!("d.a/b and d.{first}"), format!("d.c.d and d.{second}")] {
+        assert!(text.contains(&part), "{part}: {text}");
     }
     assert!(
-        !text.contains("well") && hint.contains("{schema}"),
+        !text.contains("ell") && hint.contains("{schema}"),
         "{text}; {hint}"
     );
-    assert!(world.sink.tell_apart(&tables[3..]).is_ok());
+    assert!(world.sink.tell_apart(&tables[3..]).await.is_ok());
 
     let [first, second] = [0, 1].map(|at: usize| layout(tables[at].clone(), &[("id", ColumnType::Int64)]));
     assert_eq!(world.prepare(&first).await.ok(), Some(Prepared::Created));

@@ -11,6 +11,7 @@
 )]
 
 mod ddl;
+mod names;
 mod resync;
 #[path = "../support/mod.rs"]
 mod support;

@@ -12,6 +12,7 @@ use replicator::clock::Clock;
 use replicator::compare::{Columns, Comparison, TargetTable, compare};
 use replicator::emulator::Running;
 use replicator::event::{ColumnName, TableLayout};
+use replicator::sink::bigquery::{column_name, dataset_name, table_name};
 use replicator::source::Source;
 use replicator::source::mysql::Mysql;
 use serde_json::Value;
@@ -32,6 +33,8 @@ pub(super) struct World {
     pub(super) clock: Clock,
     pub(super) target: Running,
     pub(super) folder: tempfile::TempDir,
+    /// What is captured.
+    pub(super) tables: &'static [&'static str],
     /// `max_staleness` as configured.
     pub(super) staleness: &'static str,
     /// Where health is served.
@@ -53,6 +56,7 @@ impl World {
             target: local::bigquery(true, clock.clone()).await,
             clock,
             folder: tempfile::tempdir().unwrap(),
+            tables: &["shop.*"],
             staleness: "1m",
             http: 0,
             bucket: None,
@@ -63,10 +67,11 @@ impl World {
         let path = self.folder.path().join("config.yaml");
         let text = format!(
             "pipeline: shop\nsources:\n  - name: shop\n    mysql:\n      url: mysql://root@127.0.0.1:{}\n      \
-             tls: {{ mode: disabled }}\n      tables: ['shop.*']\n      snapshot: {{ parallelism: 2, chunk_rows: 500 }}\n\
+             tls: {{ mode: disabled }}\n      tables: ['{}']\n      snapshot: {{ parallelism: 2, chunk_rows: 500 }}\n\
              sink:\n  bigquery:\n    project: test\n    auth: none\n    max_staleness: {}\n    endpoints: {{ rest: '{}', write: '{}' }}\n\
              checkpoint: {}\nhttp: 127.0.0.1:{}\n",
             self.db.port,
+            self.tables.join("', '"),
             self.staleness,
             self.target.rest_url(),
             self.target.write_url(),
@@ -144,7 +149,7 @@ impl World {
     }
 
     pub(super) async fn layouts(&self) -> Vec<TableLayout> {
-        Mysql::new(self.db.source(&["shop.*"]), Clock::real())
+        Mysql::new(self.db.source(self.tables), Clock::real())
             .tables(&[])
             .await
             .unwrap()
@@ -160,15 +165,20 @@ impl World {
                 rest: self.target.rest_url(),
                 project: "test".to_owned(),
                 jobs_project: "test".to_owned(),
-                dataset: layout.table.schema().to_owned(),
-                table: layout.table.name().to_owned(),
+                dataset: dataset_name(layout.table.schema()),
+                table: table_name(layout.table.name()),
                 bearer: None,
             };
+            let spelled = layout.columns.iter().map(|column| {
+                let there = column_name(column.name.as_str());
+                (column.name.clone(), there)
+            });
             let mut columns = Columns::same_names(&layout);
+            columns.renamed = spelled.collect();
             let of_table = renamed.iter().filter(|(table, ..)| *table == layout.table.name());
-            columns.renamed = of_table
-                .map(|(_, column, there)| (ColumnName::new(*column), (*there).to_owned()))
-                .collect();
+            columns
+                .renamed
+                .extend(of_table.map(|(_, column, there)| (ColumnName::new(*column), (*there).to_owned())));
             let one = compare(&mut conn, &target, &columns).await;
             found.push(one.map_err(|error| replicator::fault::chain(&error))?);
         }

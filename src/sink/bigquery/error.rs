@@ -233,10 +233,10 @@ impl Classify for Error {
             ),
             Error::TooManyColumns { table, .. } => format!("exclude {table} with \"!{table}\" in the source's tables"),
             Error::Collision { second, .. } => format!(
-                "make sink.bigquery.dataset and sink.bigquery.table tell them apart (BigQuery may ignore case), or exclude {second}"
+                "make sink.bigquery.dataset and sink.bigquery.table tell them apart (a data set with is_case_insensitive ignores case), or exclude {second}"
             ),
             Error::Collisions(_) => {
-                "make sink.bigquery.dataset and sink.bigquery.table tell them apart, for instance with {schema} (BigQuery may ignore case), or exclude one of each two with \"!schema.table\" in the source's tables".to_owned()
+                "make sink.bigquery.dataset and sink.bigquery.table tell them apart, for instance with {schema} (a data set with is_case_insensitive ignores case), or exclude one of each two with \"!schema.table\" in the source's tables".to_owned()
             }
             Error::Misfit { target, .. } => format!(
                 "change {target} as said, or drop it and remove the table from the checkpoint, so that it is copied anew"

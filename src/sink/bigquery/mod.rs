@@ -1,6 +1,6 @@
 //! BigQuery as a target: CDC rows through the Storage Write API's default streams.
 //!
-//! Order of reading: `types` (which type a column becomes), `name`, `plan` (a table's target),
+//! Order of reading: `types` (which type a column becomes), `name`, `apart` (whose a name is), `plan` (a table's target),
 //! `encode` with `numeric`, `text`, `json`, `misfit` (a row to bytes), `block` (a batch to requests), `wire` (a
 //! request to bytes), `delivery` (what is sent and how it ends), `append` (one connection) with `status`
 //! (what an answer means), `pool` with `load` (which connection), `watch` (how long that takes), `settle` with
@@ -22,6 +22,7 @@ use crate::status::Status;
 use crate::task::{self, Task};
 
 mod access;
+mod apart;
 mod append;
 mod auth;
 mod block;
@@ -60,9 +61,10 @@ mod wire;
 
 pub use access::{Access, Refused};
 pub use error::{Error, RowAt, Waited};
-pub use name::dataset as dataset_name;
+pub use name::{column as column_name, dataset as dataset_name, quoted as quoted_name, table as table_name};
 pub use staleness::Extent;
 
+use apart::Owners;
 use append::Link;
 use auth::Tokens;
 use block::{BatchEncoder, Cut, Part};
@@ -106,8 +108,8 @@ struct Targets {
     of: HashMap<TableId, Vec<Arc<Target>>>,
     /// Where columns go, by layout; a layout that is not here goes to columns of its own names.
     projections: HashMap<TableId, Vec<Projection>>,
-    /// Whose each target is, by its name without regard to case.
-    owners: HashMap<String, TableId>,
+    /// Whose each target is.
+    owners: Owners,
 }
 
 impl BigQuery {
@@ -184,17 +186,7 @@ impl BigQuery {
             return Ok(Arc::clone(target));
         }
         let place = self.place(table);
-        let owner = targets
-            .owners
-            .entry(name::folded(&place.to_string()))
-            .or_insert_with(|| table.clone());
-        if owner != table {
-            return Err(Error::Collision {
-                first: owner.clone(),
-                second: table.clone(),
-                target: place.to_string(),
-            });
-        }
+        targets.owners.admit(table, &place)?;
         let projections = targets.projections.get(table).into_iter().flatten();
         let projection = projections.into_iter().find(|one| one.layout == **layout);
         let target = Arc::new(match projection {
@@ -324,25 +316,14 @@ async fn encode(
 }
 
 impl Sink for BigQuery {
-    fn tell_apart(&self, tables: &[TableId]) -> Result<(), SinkError> {
-        let mut owners: HashMap<String, &TableId> = HashMap::new();
-        let mut shared = Vec::new();
-        for table in tables {
-            let target = self.place(table).to_string();
-            let owner = *owners.entry(name::folded(&target)).or_insert(table);
-            if owner != table {
-                shared.push((owner.clone(), table.clone(), target));
-            }
-        }
-        if shared.is_empty() {
-            return Ok(());
-        }
-        Err(Error::Collisions(shared).into())
+    fn tell_apart<'a>(&'a self, tables: &'a [TableId]) -> BoxFuture<'a, Result<(), SinkError>> {
+        Box::pin(async move { Ok(self.all_apart(tables).await?) })
     }
 
     fn inspect<'a>(&'a self, layout: &'a TableLayout) -> BoxFuture<'a, Result<Prepared, SinkError>> {
         Box::pin(async move {
             let target = self.target(&Arc::new(layout.clone()))?;
+            self.apart(&target).await?;
             Ok(self.tables.inspect(&target).await?)
         })
     }
@@ -350,6 +331,7 @@ impl Sink for BigQuery {
     fn prepare<'a>(&'a self, layout: &'a TableLayout) -> BoxFuture<'a, Result<Prepared, SinkError>> {
         Box::pin(async move {
             let target = self.target(&Arc::new(layout.clone()))?;
+            self.apart(&target).await?;
             let prepared = self.tables.prepare(&target).await?;
             // An empty one may be ours too, made by a call whose answer was lost.
             if matches!(prepared, Prepared::Created | Prepared::Empty) {

@@ -1,7 +1,8 @@
 //! Names that BigQuery takes. A legal name stays as it is; any other is spelled with legal characters and
 //! gets a part of its hash, so that different names stay different. A target's name comes from the source's
 //! name alone: never from which other names there are, so that nothing that is added later renames what is
-//! there. Should two names of one table meet all the same, the table is refused ([`super::plan`]).
+//! there. Should two names meet all the same, the later is refused ([`super::plan`] for columns, [`super::apart`] for
+//! tables).
 
 use icu_properties::CodePointMapData;
 use icu_properties::props::{GeneralCategory, GeneralCategoryGroup as Group};
@@ -54,7 +55,7 @@ pub fn dataset(name: &str) -> String {
 }
 
 /// A table's name: letters, marks and digits of any script, connectors, dashes and spaces.
-pub(super) fn table(name: &str) -> String {
+pub fn table(name: &str) -> String {
     let legal = (1..=CONTAINER_BYTES).contains(&name.len())
         && name.chars().all(|c| is_of(WORD.union(JOINT), c) || c == ' ')
         && is_clear(name, &[OURS]);
@@ -65,7 +66,7 @@ pub(super) fn table(name: &str) -> String {
 }
 
 /// A column's name: a flexible one, which has more characters than the classic letters, digits and `_`.
-pub(super) fn column(name: &str) -> String {
+pub fn column(name: &str) -> String {
     let legal = (1..=COLUMN_CHARS).contains(&name.chars().count())
         && name
             .chars()
@@ -78,13 +79,14 @@ pub(super) fn column(name: &str) -> String {
     spelled(name, COLUMN_CHARS, |c| is_of(WORD, c))
 }
 
-/// What names that BigQuery takes for one have in common: it ignores case.
+/// What names that differ in no more than case have in common: columns of one table are taken for one, tables in
+/// data sets that are made so.
 pub(super) fn folded(name: &str) -> String {
     name.to_lowercase()
 }
 
 /// A name, or a path of names joined by dots, as an identifier of GoogleSQL.
-pub(super) fn quoted(path: impl std::fmt::Display) -> String {
+pub fn quoted(path: impl std::fmt::Display) -> String {
     let text = path.to_string().replace('\\', "\\\\").replace('`', "\\`");
     format!("`{text}`")
 }

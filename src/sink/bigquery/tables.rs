@@ -255,6 +255,21 @@ impl Tables {
         Ok(false)
     }
 
+    /// Whether a place's data set takes names for one that differ in no more than case, which it does only if it was
+    /// made so (`isCaseInsensitive` at <https://cloud.google.com/bigquery/docs/reference/rest/v2/datasets>).
+    pub(super) async fn ignores_case(&self, place: &Place) -> Result<bool, Error> {
+        let Place { project, dataset, .. } = place;
+        let get = Call::get(format!("projects/{project}/datasets/{dataset}"));
+        match self.rest.call(&get).await? {
+            Ok(found) => Ok(found
+                .get("isCaseInsensitive")
+                .is_some_and(|ignores| *ignores == true)),
+            // It will be made without.
+            Err(refusal) if refusal.status == StatusCode::NOT_FOUND => Ok(false),
+            Err(refusal) => Err(refused(place, refusal)),
+        }
+    }
+
     async fn ensure_dataset(&self, place: &Place) -> Result<(), Error> {
         let Place { project, dataset, .. } = place;
         let get = Call::get(format!("projects/{project}/datasets/{dataset}"));

@@ -275,21 +275,63 @@ async fn an_outage_of_the_api_ends_as_a_transient_error() {
 }
 
 #[tokio::test]
-async fn two_tables_with_one_target_are_both_named() {
-    let ends = ends(vec![refusal(TABLE, 404, "notFound")], Vec::new()).await;
-    ends.passing(ends.sink.inspect(&plain())).await.unwrap();
-    let twin = TableLayout {
-        table: TableId::new("shop", "Orders"),
+async fn names_that_differ_in_case_are_two_unless_the_data_set_ignores_case() {
+    let (none, twins) = (|table| refusal(table, 404, "notFound"), ["orders", "Orders"]);
+    let [first, second] = twins.map(|name| TableLayout {
+        table: TableId::new("shop", name),
         ..TableLayout::clone(&plain())
+    });
+    let answers = |ignores: &serde_json::Value| {
+        let dataset = answer(DATASET, 200, json!({ "isCaseInsensitive": ignores }));
+        vec![
+            none(TABLE),
+            dataset.clone(),
+            none("GET projects/p/datasets/shop/tables/Orders"),
+            dataset,
+        ]
     };
-    let error = ends.sink.inspect(&twin).await.unwrap_err();
+    let tables = [first.table.clone(), second.table.clone()];
+
+    let ends_apart = ends(answers(&json!(null)), Vec::new()).await;
+    for layout in [&first, &second] {
+        let found = ends_apart.passing(ends_apart.sink.inspect(layout)).await;
+        assert_eq!(found.unwrap(), Prepared::Absent);
+    }
+    assert!(
+        ends_apart
+            .passing(ends_apart.sink.tell_apart(&tables))
+            .await
+            .is_ok()
+    );
+    assert_eq!(ends_apart.rest.left(), 0);
+
+    let ends_alike = ends(answers(&json!(true)), Vec::new()).await;
+    ends_alike.passing(ends_alike.sink.inspect(&first)).await.unwrap();
+    let error = ends_alike
+        .passing(ends_alike.sink.inspect(&second))
+        .await
+        .unwrap_err();
     let text = error.to_string();
     assert!(
         text.contains("shop.orders") && text.contains("shop.Orders"),
         "{text}"
     );
     // The one that came first goes on.
-    assert_eq!(error.fault(), Fault::Table(twin.table));
+    assert_eq!(error.fault(), Fault::Table(second.table.clone()));
+}
+
+#[tokio::test]
+async fn a_data_set_that_ignores_case_is_told_of_at_start() {
+    let dataset = answer(DATASET, 200, json!({ "isCaseInsensitive": true }));
+    let ends = ends(vec![dataset], Vec::new()).await;
+    let tables = ["orders", "Orders", "items"].map(|name| TableId::new("shop", name));
+    let error = ends.passing(ends.sink.tell_apart(&tables)).await.unwrap_err();
+    assert_eq!(error.fault(), Fault::Fatal);
+    assert!(
+        error.to_string().contains("shop.orders and shop.Orders"),
+        "{error}"
+    );
+    assert!(error.hint().unwrap().contains("is_case_insensitive"));
 }
 
 #[tokio::test]

@@ -23,6 +23,7 @@ mod jsonb;
 pub mod lexer;
 pub mod preflight;
 pub mod query_event;
+mod quoting;
 pub mod rows;
 pub mod server;
 mod sessions;
@@ -37,6 +38,7 @@ pub mod writes;
 
 pub use catalog::{CatalogColumn, CatalogTable};
 pub use decoder::{Decoder, LayoutError};
+pub use quoting::{quoted, quoted_table};
 pub use rows::{RowsAt, RowsError, RowsHead, RowsKind, decode_rows, image_bytes};
 pub use snapshot_rows::snapshot_changes;
 pub use source::Mysql;

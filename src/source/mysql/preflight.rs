@@ -11,6 +11,7 @@ use super::chunks::KeyPlan;
 use super::error::MysqlError;
 use super::grants::Grants;
 use super::lexer::Dialect;
+use super::quoting::{quoted_account, quoted_pattern};
 use super::server::{Flavour, ServerInfo};
 use crate::config::{SnapshotMode, TablePatterns};
 use crate::event::TableId;
@@ -241,7 +242,7 @@ impl Findings {
     }
 
     fn grants(&mut self, facts: &Facts) {
-        let account = quoted_account(&facts.grants.account);
+        let account = account(facts);
         let wanted: [(&str, &[&str]); 2] = match facts.server.flavour {
             Flavour::Mysql => [
                 ("REPLICATION SLAVE", &["REPLICATION SLAVE"]),
@@ -266,7 +267,7 @@ impl Findings {
     }
 
     fn select(&mut self, facts: &Facts, snapshot: SnapshotMode) {
-        let account = quoted_account(&facts.grants.account);
+        let account = account(facts);
         let mut wanted = vec!["SELECT"];
         if snapshot == SnapshotMode::Initial && !facts.server.has_gtids() {
             wanted.push("LOCK TABLES");
@@ -289,7 +290,7 @@ impl Findings {
             let schemas: BTreeSet<&str> = missing.iter().map(|table| table.schema()).collect();
             let statements: Vec<String> = schemas
                 .iter()
-                .map(|schema| format!("GRANT {privilege} ON `{schema}`.* TO {account}"))
+                .map(|schema| format!("GRANT {privilege} ON {}.* TO {account}", quoted_pattern(schema)))
                 .collect();
             let text = format!("missing on {}", names(missing.iter().copied()));
             self.add(Severity::Error, &subject, text, statements.join("; "));
@@ -306,9 +307,9 @@ impl Findings {
                     "the table does not exist, or the user may not see it",
                     format!(
                         "check the spelling (names compare as written), or \
-                         GRANT SELECT ON `{}`.* TO {}",
-                        table.schema(),
-                        quoted_account(&facts.grants.account)
+                         GRANT SELECT ON {}.* TO {}",
+                        quoted_pattern(table.schema()),
+                        account(facts)
                     ),
                 );
             }
@@ -418,12 +419,9 @@ impl Findings {
     }
 }
 
-/// `'user'@'host'` from `user@host`.
-fn quoted_account(account: &str) -> String {
-    match account.rsplit_once('@') {
-        Some((user, host)) => format!("'{user}'@'{host}'"),
-        None => "the replicator's user".to_owned(),
-    }
+/// The connected user, as statements name it.
+fn account(facts: &Facts) -> String {
+    quoted_account(&facts.grants.account).unwrap_or_else(|| "the replicator's user".to_owned())
 }
 
 fn names<'a>(tables: impl Iterator<Item = &'a TableId>) -> String {

@@ -10,6 +10,7 @@ use super::catalog_read::{read_estimate, read_table, read_tables};
 use super::chunks::{BatchLimits, plan_chunk, read_chunk};
 use super::connect::Connector;
 use super::error::MysqlError;
+use super::quoting::quoted_table;
 use super::server::{ServerInfo, read_gtid_sets};
 use super::sessions::Sessions;
 use super::stream::error::StreamError;
@@ -112,7 +113,7 @@ impl Mysql {
 
     async fn locked_position(&self, table: &TableId, floor: &LogPosition) -> Result<TxnStart, SourceError> {
         let mut conn = self.connector.connect_query().await.map_err(boxed)?;
-        let lock = format!("LOCK TABLES {} READ", quote(table));
+        let lock = format!("LOCK TABLES {} READ", quoted_table(table));
         for statement in [format!("SET SESSION lock_wait_timeout = {LOCK_SECONDS}"), lock] {
             conn.query_drop(statement)
                 .await
@@ -177,7 +178,7 @@ impl Mysql {
         // columns seen now are the columns read.
         for statement in [
             "START TRANSACTION READ ONLY".to_owned(),
-            format!("SELECT 1 FROM {} LIMIT 0", quote(table)),
+            format!("SELECT 1 FROM {} LIMIT 0", quoted_table(table)),
         ] {
             conn.query_drop(statement)
                 .await
@@ -243,11 +244,6 @@ async fn read_out(
             let _unheard = batches.send(Err(error)).await;
         }
     }
-}
-
-fn quote(table: &TableId) -> String {
-    let name = |text: &str| format!("`{}`", text.replace('`', "``"));
-    format!("{}.{}", name(table.schema()), name(table.name()))
 }
 
 /// The rows of a chunk, read ahead by one batch: the server sends the next while one is encoded.

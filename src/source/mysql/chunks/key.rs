@@ -3,6 +3,7 @@
 use super::ChunkError;
 use crate::event::{Bound, Chunk, TableId};
 use crate::source::mysql::catalog::{CatalogColumn, CatalogTable};
+use crate::source::mysql::quoting::{quoted, quoted_table};
 
 /// A table's key, ready to be asked for bounds and ranges.
 #[derive(Debug, Clone)]
@@ -104,11 +105,7 @@ impl KeyPlan {
     }
 
     fn from(&self) -> String {
-        format!(
-            "{}.{} FORCE INDEX (PRIMARY)",
-            quoted(self.table.schema()),
-            quoted(self.table.name())
-        )
+        format!("{} FORCE INDEX (PRIMARY)", quoted_table(&self.table))
     }
 
     fn condition(&self, chunk: &Chunk) -> Result<String, ChunkError> {
@@ -256,11 +253,6 @@ impl Literal {
             Literal::Quoted => quoted("", |c| c.is_ascii_hexdigit() || matches!(c, '-' | ':' | '.')),
         }
     }
-}
-
-/// A name between backticks.
-fn quoted(name: &str) -> String {
-    format!("`{}`", name.replace('`', "``"))
 }
 
 fn is_plain(charset: &str) -> bool {

@@ -157,11 +157,35 @@ fn missing_grants_come_with_the_statements_that_give_them() {
     assert_eq!(
         cures,
         [
-            "GRANT REPLICATION SLAVE ON *.* TO 'repl'@'%'",
-            "GRANT REPLICATION CLIENT ON *.* TO 'repl'@'%'",
-            "GRANT SELECT ON `shop`.* TO 'repl'@'%'",
-            "GRANT LOCK TABLES ON `shop`.* TO 'repl'@'%'",
+            "GRANT REPLICATION SLAVE ON *.* TO `repl`@`%`",
+            "GRANT REPLICATION CLIENT ON *.* TO `repl`@`%`",
+            "GRANT SELECT ON `shop`.* TO `repl`@`%`",
+            "GRANT LOCK TABLES ON `shop`.* TO `repl`@`%`",
         ]
+    );
+    facts.grants.account = "o'brien`@%".to_owned();
+    facts.tables = vec![TableFacts {
+        id: TableId::new("a_b`c", "t"),
+        ..table("t", "InnoDB")
+    }];
+    let cures: Vec<String> = judged(&facts, &["a_b`c.t", "x%.y"])
+        .into_iter()
+        .map(|finding| finding.cure)
+        .filter(|cure| cure.contains(".* TO"))
+        .collect();
+    let account = "`o'brien```@`%`";
+    assert_eq!(
+        cures.get(2..),
+        Some(
+            &[
+                format!(r"GRANT SELECT ON `a\_b``c`.* TO {account}"),
+                format!(r"GRANT LOCK TABLES ON `a\_b``c`.* TO {account}"),
+                format!(
+                    r"check the spelling (names compare as written), or GRANT SELECT ON `x\%`.* TO {account}"
+                ),
+            ][..]
+        ),
+        "{cures:?}"
     );
 }
 
