@@ -3,7 +3,7 @@
 //!
 //! Order of reading: [`table`] (which table, which columns), [`value`] (one cell), [`row`] (images
 //! that decode themselves into a visitor), [`order`] (the number that decides which row is newer),
-//! [`gtid`], [`position`] and [`xa`] (where a reader is), [`change`] (what travels).
+//! [`gtid`], [`sequence`], [`position`] and [`xa`] (where a reader is), [`change`] (what travels).
 
 pub mod change;
 pub mod chunk;
@@ -11,6 +11,7 @@ pub mod gtid;
 pub mod order;
 pub mod position;
 pub mod row;
+pub mod sequence;
 pub mod table;
 pub mod value;
 pub mod xa;
@@ -21,6 +22,7 @@ pub use gtid::{Gtid, GtidSet, GtidSource};
 pub use order::{OrderKey, Ordinal};
 pub use position::{BinlogCoord, Epoch, LastEvent, LogPosition, TxnStart};
 pub use row::{CellVisitor, RowError, RowImages, RowRef};
+pub use sequence::{SequenceError, SequenceNumber};
 pub use table::{Column, ColumnName, ColumnType, TableId, TableLayout};
 pub use value::{CivilDate, CivilDateTime, Unrepresentable, Value};
 pub use xa::{Prepared, XaStep, Xid};

@@ -1,6 +1,7 @@
 //! What the pipeline asks of a source. A position enters a source once, at [`Source::open`]; nothing
 //! goes back to it afterwards.
 
+pub mod dynamodb;
 mod finding;
 pub mod mysql;
 
