@@ -31,6 +31,12 @@ pub trait Classify: std::error::Error {
 
     /// What an operator does about it, as one sentence in the imperative; `None` where waiting is the cure.
     fn hint(&self) -> Option<String>;
+
+    /// Whether the source no longer continues what was read of it. What was copied stays right, and nothing
+    /// newer can come: a state that lasts until a person, or the other server, ends it.
+    fn position_lost(&self) -> bool {
+        false
+    }
 }
 
 /// Renders an error with the whole chain of its sources, separated by `: `, for logs and for the terminal.

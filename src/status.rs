@@ -109,6 +109,25 @@ struct Inner {
     source_error: Option<String>,
     fatal: Option<String>,
     standby: Option<String>,
+    lost: Option<PositionLost>,
+    safe_file: Option<u64>,
+    retention: Option<Duration>,
+}
+
+/// A position that the source does not continue, as shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PositionLost {
+    /// Why.
+    pub reason: String,
+    /// What to do about it.
+    pub cure: Option<String>,
+}
+
+impl PositionLost {
+    fn text(&self) -> String {
+        let cure = self.cure.as_ref().map(|cure| format!("; {cure}"));
+        format!("position lost: {}{}", self.reason, cure.unwrap_or_default())
+    }
 }
 
 /// A pipeline's state, shared.
@@ -156,8 +175,12 @@ pub struct StatusView {
     pub safe_at: String,
     /// Milliseconds by which acknowledged changes trail the source's commits; `None` before the first.
     pub appended_lag_ms: Option<i64>,
+    /// Seconds that the source keeps its log; `None`: for ever, or nobody says.
+    pub retention_s: Option<u64>,
     /// Age of the checkpoint, milliseconds; `None` before the first.
     pub checkpoint_age_ms: Option<i64>,
+    /// Why nothing is copied any more, if so: the source does not continue what was read of it.
+    pub position_lost: Option<PositionLost>,
     /// The source's last transient error.
     pub source_error: Option<String>,
     /// Tables by name.
@@ -314,7 +337,10 @@ impl Status {
     /// The checkpoint was written.
     pub fn checkpointed(&self, clock: &Clock, position: &LogPosition) {
         self.saved.beat(clock);
-        self.with(|inner| inner.safe_at = position.to_string());
+        self.with(|inner| {
+            inner.safe_at = position.to_string();
+            inner.safe_file = Some(position.next.coord.file);
+        });
     }
 
     /// Where the log is read.
@@ -331,6 +357,21 @@ impl Status {
     /// Another instance owns the pipeline, and this one waits; `None` once it need not.
     pub fn standby(&self, holder: Option<String>) {
         self.with(|inner| inner.standby = holder);
+    }
+
+    /// The source does not continue what was read of it, for a reason and with a cure; `None` once it does.
+    pub fn position_lost(&self, lost: Option<(String, Option<String>)>) {
+        self.with(|inner| inner.lost = lost.map(|(reason, cure)| PositionLost { reason, cure }));
+    }
+
+    /// How long the source keeps its log.
+    pub fn retention(&self, kept: Option<Duration>) {
+        self.with(|inner| inner.retention = kept);
+    }
+
+    /// The number of the log's file in which a restart would begin; `None` before the first checkpoint.
+    pub fn safe_file(&self) -> Option<u64> {
+        self.with(|inner| inner.safe_file)
     }
 
     /// The pipeline ended and a restart will not help.
@@ -356,7 +397,9 @@ impl Status {
             read_to: inner.read_to.clone(),
             safe_at: inner.safe_at.clone(),
             appended_lag_ms,
+            retention_s: inner.retention.map(|kept| kept.as_secs()),
             checkpoint_age_ms,
+            position_lost: inner.lost.clone(),
             source_error: inner.source_error.clone(),
             tables: inner
                 .tables
@@ -406,7 +449,9 @@ impl Status {
         if let Some(holder) = self.with(|inner| inner.standby.clone()) {
             return vec![format!("standing by: the pipeline is owned by {holder}")];
         }
-        let mut problems: Vec<String> = self.parts(clock).into_iter().filter_map(describe).collect();
+        let lost = self.with(|inner| inner.lost.clone());
+        let mut problems: Vec<String> = lost.iter().map(PositionLost::text).collect();
+        problems.extend(self.parts(clock).into_iter().filter_map(describe));
         self.with(|inner| problems.extend(inner.fatal.clone()));
         problems
     }
@@ -422,78 +467,4 @@ fn to_f64(value: u64) -> f64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-
-    #[test]
-    fn ready_means_that_every_part_showed_life_lately() {
-        let (status, clock) = (Status::default(), Clock::manual());
-        assert_eq!(status.view(&clock).problems.len(), 3);
-        status.reader.beat(&clock);
-        status.keeper.beat(&clock);
-        status.sink.beat(&clock);
-        assert!(status.view(&clock).ready);
-        clock.advance(Duration::from_secs(61));
-        status.keeper.beat(&clock);
-        status.sink.beat(&clock);
-        assert_eq!(
-            status.view(&clock).problems,
-            ["log reader has been silent for 61 s"]
-        );
-        status.reader.beat(&clock);
-        status.fatal("position lost");
-        assert_eq!(status.view(&clock).problems, ["position lost"]);
-        status.standby(Some("a".to_owned()));
-        assert_eq!(
-            status.view(&clock).problems,
-            ["standing by: the pipeline is owned by a"]
-        );
-    }
-
-    #[test]
-    fn rows_copied_and_rows_followed_are_told_apart_when_shown() {
-        let status = Status::default();
-        let table = TableId::new("shop", "orders");
-        status.snapshot_begins(&table, 100, 0, 0);
-        status.snapshot_progress(&table, 40, 4);
-        status.acknowledged(&table, 7, 70);
-        let view = status.view(&Clock::manual());
-        assert_eq!(
-            serde_json::to_string(&view.tables["shop.orders"]).unwrap(),
-            r#"{"state":"snapshot","estimate":100,"copied_rows":40,"chunks":4,"rows":7,"bytes":70,"skipped":0}"#
-        );
-        assert_eq!(view.rows, 7);
-    }
-
-    #[test]
-    fn dead_letters_are_counted_and_the_last_is_told() {
-        let status = Status::default();
-        let table = TableId::new("shop", "orders");
-        status.put_aside(&table, 2, Some("first".to_owned()));
-        status.put_aside(&table, 0, None);
-        status.put_aside(&table, 1, Some("second".to_owned()));
-        let view = serde_json::to_value(status.view(&Clock::manual())).unwrap();
-        let shown = &view["tables"]["shop.orders"];
-        assert_eq!(
-            (&shown["dead_letters"], &shown["last_dead_letter"]),
-            (&3.into(), &"second".into())
-        );
-    }
-
-    #[test]
-    fn lag_counts_from_the_last_acknowledged_commit_until_all_is_acknowledged() {
-        let (status, clock) = (Status::default(), Clock::manual());
-        assert_eq!(status.view(&clock).appended_lag_ms, None);
-        let start = clock.unix_micros();
-        status.read_to(&clock, Some(start));
-        status.acknowledged_to(Some(start));
-        status.read_to(&clock, Some(start + 1));
-        clock.advance(Duration::from_secs(3));
-        assert_eq!(status.view(&clock).appended_lag_ms, Some(3000));
-        status.acknowledged_to(Some(start + 1));
-        status.read_to(&clock, None);
-        assert_eq!(status.view(&clock).appended_lag_ms, Some(0));
-    }
-}
+mod tests;

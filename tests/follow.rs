@@ -17,25 +17,11 @@ use mysql_async::prelude::Queryable;
 use replicator::clock::Clock;
 use replicator::status::TableProgress;
 use replicator::task;
-use support::pipeline::Pipeline;
+use support::pipeline::{Pipeline, SCHEMA, load};
 use support::{Flavour, TestDb};
-
-const SCHEMA: &[&str] = &[
-    "CREATE DATABASE shop",
-    "CREATE TABLE shop.orders (id INT PRIMARY KEY, note VARCHAR(200), amount INT NOT NULL)",
-    "CREATE TABLE shop.ignored (id INT PRIMARY KEY, note TEXT)",
-];
 
 /// What is followed.
 const TABLES: &[&str] = &["shop.orders"];
-
-async fn load(db: &TestDb, from: i32, to: i32) {
-    let values: Vec<String> = (from..to)
-        .map(|id| format!("({id}, 'note {id}', {})", id * 3))
-        .collect();
-    db.run(&[&format!("INSERT INTO shop.orders VALUES {}", values.join(","))])
-        .await;
-}
 
 /// Everything that can happen to rows.
 const CHANGES: &[&str] = &[

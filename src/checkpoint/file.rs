@@ -52,7 +52,7 @@ impl FileStore {
 
     /// The checkpoint's file.
     pub fn path(&self) -> PathBuf {
-        self.directory.join(format!("{}.json", self.pipeline))
+        path(&self.directory, &self.pipeline)
     }
 
     /// Reads the checkpoint; `None` if there is none yet.
@@ -60,14 +60,7 @@ impl FileStore {
     /// # Errors
     /// [`CheckpointError`] if there is one that this process must not or cannot use.
     pub fn load(&self) -> Result<Option<Checkpoint>, CheckpointError> {
-        let path = self.path();
-        let bytes = match std::fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(source) => return Err(CheckpointError::io("read", &path, source)),
-        };
-        let place = path.display().to_string();
-        Ok(Document::from_text(self.of(&place), &bytes)?.checkpoint)
+        peek(&self.directory, &self.pipeline)
     }
 
     /// Replaces the checkpoint: when this returns, the new one survives a power cut; whenever it is cut
@@ -106,6 +99,22 @@ impl FileStore {
             pipeline: &self.pipeline,
         }
     }
+}
+
+fn path(directory: &Path, pipeline: &str) -> PathBuf {
+    directory.join(format!("{pipeline}.json"))
+}
+
+/// Reads a checkpoint, whoever owns it.
+pub(super) fn peek(directory: &Path, pipeline: &str) -> Result<Option<Checkpoint>, CheckpointError> {
+    let path = path(directory, pipeline);
+    let bytes = match std::fs::read(&path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(CheckpointError::io("read", &path, source)),
+    };
+    let place = &path.display().to_string();
+    Ok(Document::from_text(Of { place, pipeline }, &bytes)?.checkpoint)
 }
 
 #[cfg(test)]

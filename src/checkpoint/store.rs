@@ -9,7 +9,7 @@ use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::path::Path;
 
 use super::bucket::{Bucket, BucketStore, RENEWED, Standby};
-use super::{Checkpoint, CheckpointError, FileStore};
+use super::{Checkpoint, CheckpointError, FileStore, file};
 use crate::clock::Clock;
 use crate::config::{BucketKind, CheckpointPlace};
 use crate::task;
@@ -42,21 +42,41 @@ impl Store {
         pipeline: &str,
         clock: Clock,
     ) -> Result<Opening, CheckpointError> {
-        let (kind, url, folder) = match place {
+        let bucket = match place {
             CheckpointPlace::Directory(directory) => {
                 let store = FileStore::open(directory, pipeline)?;
                 return Ok(Opening::Owned(Store::File(Arc::new(store))));
             }
-            CheckpointPlace::Bucket { kind, url, folder } => (*kind, url, folder),
+            CheckpointPlace::Bucket { kind, url, folder } => {
+                in_bucket((*kind, url, folder), pipeline, clock)?
+            }
         };
-        let place = format!("{}/{pipeline}.json", url.trim_end_matches('/'));
-        let objects = client(kind, url).map_err(|error| CheckpointError::remote("open", &place, error))?;
-        let bucket = Bucket::new(objects, &Path::from(folder.as_str()), place, pipeline, clock);
         let mut standby = Standby::new(bucket);
         Ok(match standby.attempt().await? {
             Some(store) => Opening::Owned(store.into()),
             None => Opening::Standby(standby),
         })
+    }
+
+    /// Reads a pipeline's checkpoint, whoever owns it; `None` if there is none yet.
+    ///
+    /// # Errors
+    /// [`CheckpointError`]: the place cannot be read, or what is there is none of this version's.
+    pub async fn peek(
+        place: &CheckpointPlace,
+        pipeline: &str,
+        clock: Clock,
+    ) -> Result<Option<Checkpoint>, CheckpointError> {
+        match place {
+            CheckpointPlace::Directory(directory) => {
+                let (directory, pipeline) = (directory.clone(), pipeline.to_owned());
+                let reading = task::blocking("checkpoint", move || file::peek(&directory, &pipeline));
+                reading.join().await?
+            }
+            CheckpointPlace::Bucket { kind, url, folder } => {
+                in_bucket((*kind, url, folder), pipeline, clock)?.peek().await
+            }
+        }
     }
 
     /// The checkpoint; `None` if there is none yet.
@@ -120,6 +140,16 @@ impl From<BucketStore> for Store {
     fn from(store: BucketStore) -> Store {
         Store::Bucket(Arc::new(store))
     }
+}
+
+fn in_bucket(
+    (kind, url, folder): (BucketKind, &str, &str),
+    pipeline: &str,
+    clock: Clock,
+) -> Result<Bucket, CheckpointError> {
+    let place = format!("{}/{pipeline}.json", url.trim_end_matches('/'));
+    let objects = client(kind, url).map_err(|error| CheckpointError::remote("open", &place, error))?;
+    Ok(Bucket::new(objects, &Path::from(folder), place, pipeline, clock))
 }
 
 /// A client that finds its credentials as the cloud's own tools do.

@@ -9,10 +9,11 @@ use super::cost::{self, CostArguments};
 use super::origin::Origin;
 use super::start::{failed, with_config};
 use super::{Failure, Global};
+use crate::checkpoint::Store;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::conformance;
-use crate::fault::chain;
+use crate::fault::{Classify, chain};
 use crate::sink::bigquery::{BigQuery, dataset_name, table_name};
 use crate::sink::{Prepared, Sink};
 use crate::source::{Finding, Severity, Source};
@@ -41,6 +42,7 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<(), Failure>
             return cost::print(&arguments.cost, &origin, &config).await;
         }
         let (source, mut all) = (origin.source(), origin.findings().await?);
+        all.extend(position(&origin, &config, clock.clone()).await?);
         if !all.iter().any(|finding| finding.severity == Severity::Error) {
             all.extend(target(&*source, &config, clock.clone()).await?);
             if arguments.probe {
@@ -64,6 +66,24 @@ pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<(), Failure>
             }),
         }
     })
+}
+
+/// Whether the source still has what comes after the checkpoint, if there is one.
+async fn position(origin: &Origin, config: &Config, clock: Clock) -> Result<Option<Finding>, Failure> {
+    let found = Store::peek(&config.checkpoint, &config.pipeline, clock).await;
+    let checkpoint = match found {
+        Ok(Some(checkpoint)) => checkpoint,
+        Ok(None) => return Ok(None),
+        Err(error) => {
+            return Ok(Some(Finding {
+                severity: Severity::Error,
+                subject: "checkpoint".to_owned(),
+                text: chain(&error),
+                cure: error.hint().unwrap_or_default(),
+            }));
+        }
+    };
+    Ok(Some(origin.place(&checkpoint.position).await?))
 }
 
 /// Whether each table's target can be reached and written to.

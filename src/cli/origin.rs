@@ -6,8 +6,11 @@ use super::{Failure, cost};
 use crate::bill::Table;
 use crate::clock::Clock;
 use crate::config::{Config, SourceConfig};
+use crate::event::LogPosition;
 use crate::source::mysql::Mysql;
-use crate::source::mysql::preflight::{Facts, judge};
+use crate::source::mysql::error::MysqlError;
+use crate::source::mysql::preflight::{self, Facts, judge};
+use crate::source::mysql::server::ServerInfo;
 use crate::source::{Finding, Source};
 
 /// A source, connected to when something is asked of it.
@@ -56,6 +59,27 @@ impl Origin {
                     .await
                     .map_err(|error| Failure::failed(&error))?;
                 Ok(judge(&facts, &source.tables, source.snapshot.mode))
+            }
+        }
+    }
+
+    /// Whether it still has what comes after a position.
+    ///
+    /// # Errors
+    /// It cannot be reached or refuses.
+    pub(super) async fn place(&self, position: &LogPosition) -> Result<Finding, Failure> {
+        match self {
+            Origin::Mysql(mysql) => {
+                let failed = |error: &MysqlError| Failure::failed(error);
+                let mut conn = mysql
+                    .connector()
+                    .connect_query()
+                    .await
+                    .map_err(|error| failed(&error))?;
+                let server = ServerInfo::read(&mut conn)
+                    .await
+                    .map_err(|error| failed(&error))?;
+                Ok(preflight::position::judge(&server, position))
             }
         }
     }

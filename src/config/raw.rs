@@ -79,6 +79,18 @@ pub(super) struct RawMysql {
     /// `server_id` of the binlog reader, 1 to 4294967295, unique among the server's replicas; derived
     /// from the pipeline's name and a random part unless set.
     pub(super) server_id: Option<u64>,
+    /// What follows when the server's log no longer continues what was read of it: `stop` unless set.
+    pub(super) on_position_lost: Option<OnPositionLost>,
+}
+
+/// What follows when the server's log no longer continues what was read of it.
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum OnPositionLost {
+    /// Nothing is copied any more; the process lives, says so, and goes on if the log comes back.
+    Stop,
+    /// Every table is copied again. Not in this version.
+    Resnapshot,
 }
 
 /// How a MySQL connection authenticates.

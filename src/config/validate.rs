@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use super::changes;
 use super::error::Mistakes;
 use super::raw::{
-    MysqlAuth, RawConfig, RawMode, RawMysql, RawSnapshot, RawSnapshotMode, RawSource, RawTable, RawTls,
-    RawTlsMode,
+    MysqlAuth, OnPositionLost, RawConfig, RawMode, RawMysql, RawSnapshot, RawSnapshotMode, RawSource,
+    RawTable, RawTls, RawTlsMode,
 };
 use super::template::Template;
 use super::{
@@ -170,6 +170,13 @@ fn mysql_source(name: Option<String>, raw: RawMysql, rules: &mut Rules<'_>) -> O
         let template = rules.templates.get(key)?;
         url::parse(template, key, rules.mistakes)
     });
+    if raw.on_position_lost == Some(OnPositionLost::Resnapshot) {
+        rules.mistakes.not_built(
+            "sources[0].mysql.on_position_lost",
+            "resnapshot",
+            "write stop, or remove it, and alert on the metric replicator_position_lost",
+        );
+    }
     let tls = tls(raw.tls.unwrap_or_default(), rules);
     let login = url.as_ref().map(|url| url.password.clone());
     let login = match raw.auth {

@@ -1,6 +1,7 @@
 //! What each path answers.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -94,8 +95,17 @@ async fn readyz(State(shared): State<Arc<Shared>>) -> Response {
 async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
     let view = shared.status.view(&shared.clock);
     metrics::gauge!("replicator_ready").set(if view.ready { 1.0 } else { 0.0 });
+    metrics::gauge!("replicator_position_lost").set(if view.position_lost.is_some() { 1.0 } else { 0.0 });
     if let Some(lag) = view.appended_lag_ms {
         metrics::gauge!("replicator_appended_lag_seconds").set(seconds(lag));
+    }
+    if let Some(kept) = view
+        .retention_s
+        .map(|kept| Duration::from_secs(kept).as_secs_f64())
+    {
+        metrics::gauge!("replicator_source_retention_seconds").set(kept);
+        metrics::gauge!("replicator_source_retention_used_ratio")
+            .set(seconds(view.appended_lag_ms.unwrap_or(0)) / kept);
     }
     if let Some(age) = view.checkpoint_age_ms {
         metrics::gauge!("replicator_checkpoint_age_seconds").set(seconds(age));
@@ -105,5 +115,5 @@ async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
 }
 
 fn seconds(milliseconds: i64) -> f64 {
-    std::time::Duration::from_millis(u64::try_from(milliseconds).unwrap_or(0)).as_secs_f64()
+    Duration::from_millis(u64::try_from(milliseconds).unwrap_or(0)).as_secs_f64()
 }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::gtid::Gtid;
+use super::gtid::{Gtid, GtidSet};
 use super::order::{OrderKey, Ordinal};
 use super::position::{LastEvent, LogPosition, TxnStart};
 use super::row::{RowImages, RowRef};
@@ -104,29 +104,33 @@ pub struct CommitPoint {
     pub committed_micros: Option<i64>,
     /// What became of XA transactions since the last point, in the order of the log.
     pub xa: Vec<XaStep>,
+    /// Every transaction with a GTID that lies before, where the log itself says so.
+    pub executed: Option<GtidSet>,
 }
 
 impl LogPosition {
     /// Moves past a commit point, which must be the next one of the same log.
     pub fn pass(&mut self, point: &CommitPoint) {
-        if point.file_name != self.file_name {
-            // Proof by an event of a file that may be purged by now is worth less than by the file at hand.
-            self.last_event = None;
-        }
         // A log that is opened by GTIDs is read from the beginning of a file: no copy may begin at a place that rows
         // which were sent lie behind.
         self.next = self.next.max(point.next);
         self.file_name = Arc::clone(&point.file_name);
         self.file_born = point.file_born;
-        if let (Some(set), Some(gtid)) = (&mut self.gtids, &point.gtid) {
-            set.insert(gtid);
+        match (&mut self.gtids, &point.gtid) {
+            (Some(set), Some(gtid)) => set.insert(gtid),
+            // A transaction without a GTID: from here on the place in the file says what a set cannot.
+            (gtids, None) if point.committed_micros.is_some() => *gtids = None,
+            (_, _) => {}
         }
-        if point.last_event.is_some() {
-            self.last_event = point.last_event;
+        if self.gtids.is_none() {
+            self.gtids.clone_from(&point.executed);
         }
         for step in &point.xa {
             step.apply(&mut self.prepared);
         }
+        // Proof by an event of a file that may be purged by now is worth less than by the file at hand.
+        let proof = point.last_event.or(self.last_event);
+        self.last_event = proof.filter(|event| event.start.file == point.next.coord.file);
     }
 }
 

@@ -71,10 +71,15 @@ impl GtidSet {
             start: gtid.number,
             end: gtid.number.saturating_add(1),
         };
-        match self.0.get_mut(&gtid.source) {
+        self.insert_all(&gtid.source, interval);
+    }
+
+    /// Adds the transactions of an interval, which must not be empty.
+    pub fn insert_all(&mut self, source: &GtidSource, interval: Interval) {
+        match self.0.get_mut(source) {
             Some(intervals) => add(intervals, interval),
             None => {
-                self.0.insert(gtid.source.clone(), vec![interval]);
+                self.0.insert(source.clone(), vec![interval]);
             }
         }
     }

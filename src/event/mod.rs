@@ -18,7 +18,7 @@ pub mod xa;
 
 pub use change::{AlterSaid, Break, BreakCause, Change, CommitPoint, Ddl, DdlWhat, Item, Op, RowChanges};
 pub use chunk::{Bound, Chunk};
-pub use gtid::{Gtid, GtidSet, GtidSource};
+pub use gtid::{Gtid, GtidSet, GtidSource, Interval};
 pub use order::{OrderKey, Ordinal};
 pub use position::{BinlogCoord, Epoch, LastEvent, LogPosition, TxnStart};
 pub use row::{CellVisitor, RowError, RowImages, RowRef};

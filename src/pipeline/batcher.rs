@@ -53,16 +53,17 @@ impl Batcher {
 
     /// Adds a commit point.
     pub fn commit(&mut self, point: CommitPoint) {
-        // A point that ends no transaction only replaces the one before: nothing of it is lost.
-        let replaces = point.gtid.is_none() && point.last_event.is_none();
+        // A point that ends no transaction only moves the one before: nothing of it is lost.
+        let moves = point.committed_micros.is_none();
         match self.flush.points.last_mut() {
-            Some(last) if replaces => {
-                let (gtid, last_event) = (last.gtid.take(), last.last_event.take());
+            Some(last) if moves => {
                 let mut xa = std::mem::take(&mut last.xa);
                 xa.extend(point.xa);
                 *last = CommitPoint {
-                    gtid,
-                    last_event,
+                    gtid: last.gtid.take(),
+                    last_event: last.last_event.take(),
+                    committed_micros: last.committed_micros,
+                    executed: point.executed.or_else(|| last.executed.take()),
                     xa,
                     ..point
                 };
@@ -188,7 +189,8 @@ mod tests {
             }),
             file_born: 0,
             last_event: gtid.map(|_| LastEvent { start: coord, crc: 1 }),
-            committed_micros: None,
+            committed_micros: gtid.map(|_| 1),
+            executed: None,
             xa: Vec::new(),
         }
     }

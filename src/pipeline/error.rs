@@ -89,4 +89,8 @@ impl Classify for PipelineError {
             }
         }
     }
+
+    fn position_lost(&self) -> bool {
+        matches!(self, PipelineError::Source(error) if error.position_lost())
+    }
 }

@@ -12,6 +12,7 @@ use super::batcher::Batcher;
 use super::breaks::Copies;
 use super::error::PipelineError;
 use super::hold::Held;
+use super::lost::Vigil;
 use super::mark::Mark;
 use super::message::{Delivery, Message, Shared};
 use super::queue;
@@ -40,10 +41,8 @@ pub type AtBoundary = Box<dyn FnOnce(&LogPosition) -> Vec<TableState> + Send>;
 /// How tables are opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Opening {
-    /// Copied; the position proves what a later SELECT sees (GTIDs).
+    /// Copied. With GTIDs the position proves what a later SELECT sees; else the watermark is taken separately.
     Copied,
-    /// Copied; the watermark is taken separately.
-    CopiedLocked,
     /// Followed only.
     Followed,
 }
@@ -52,8 +51,10 @@ impl Opening {
     /// The phase of a table that is opened here, its copy's rows numbered by `low`.
     pub fn phase(self, at: &LogPosition, low: TxnStart) -> Phase {
         match self {
-            Opening::Copied => Phase::Snapshot(SnapshotState::new(low, at.gtids.clone())),
-            Opening::CopiedLocked => Phase::Opening,
+            Opening::Copied => match &at.gtids {
+                Some(seen) => Phase::Snapshot(SnapshotState::new(low, Some(seen.clone()))),
+                None => Phase::Opening,
+            },
             Opening::Followed => Phase::Streaming,
         }
     }
@@ -122,6 +123,9 @@ pub struct Follow {
     pub(super) unsent: Vec<Writing>,
     /// How often tables were copied again by themselves.
     pub(super) copies: Copies,
+    /// Whether a lost position is waited for.
+    waits: bool,
+    vigil: Vigil,
 }
 
 impl std::fmt::Debug for Follow {
@@ -161,6 +165,8 @@ impl Follow {
         position: LogPosition,
     ) -> Follow {
         Follow {
+            waits: false,
+            vigil: Vigil::new(Arc::clone(&shared.status)),
             source,
             sink,
             shared,
@@ -180,6 +186,12 @@ impl Follow {
         }
     }
 
+    /// Whether it outlasts a lost position.
+    #[must_use]
+    pub fn outlasting(self, waits: bool) -> Follow {
+        Follow { waits, ..self }
+    }
+
     /// Follows until stopped.
     ///
     /// # Errors
@@ -192,8 +204,12 @@ impl Follow {
             let Some(error) = self.follow(items).await? else {
                 return Ok(());
             };
-            let Fault::Transient { after } = error.fault() else {
-                return Err(PipelineError::Source(error));
+            let after = match error.fault() {
+                Fault::Transient { after } => after.unwrap_or(Duration::ZERO),
+                Fault::Table(_) | Fault::Fatal if self.waits && error.position_lost() => {
+                    self.vigil.lost(&*error)
+                }
+                Fault::Table(_) | Fault::Fatal => return Err(PipelineError::Source(error)),
             };
             if self.flushed != began {
                 delays = self::delays();
@@ -203,10 +219,7 @@ impl Follow {
             self.unsent.clear();
             self.held.forget_gathered();
             self.taken = self.flushed.clone();
-            let delay = delays
-                .next()
-                .unwrap_or(MAX_DELAY)
-                .max(after.unwrap_or(Duration::ZERO));
+            let delay = delays.next().unwrap_or(MAX_DELAY).max(after);
             tracing::warn!(
                 error = chain(&*error),
                 delay_ms = delay.as_millis(),
@@ -289,6 +302,8 @@ impl Follow {
 
     fn commit(&mut self, point: CommitPoint) {
         self.boundary = true;
+        self.vigil
+            .passed(&self.shared.clock, point.committed_micros.is_some());
         self.taken.pass(&point);
         self.shared
             .status
@@ -412,6 +427,7 @@ impl Follow {
             };
             match opened {
                 Ok(Opened { position, items }) => {
+                    self.vigil.opened(&self.shared.clock);
                     if position.next.epoch != last {
                         let epoch = position.next.epoch;
                         self.durably(|reply| Message::Epoch(epoch, reply)).await?;
@@ -433,6 +449,9 @@ impl Follow {
                         );
                         self.shared.status.source_error(&chain(&*error));
                     }
+                    Fault::Table(_) | Fault::Fatal if self.waits && error.position_lost() => {
+                        wait = self.vigil.lost(&*error);
+                    }
                     Fault::Table(_) | Fault::Fatal => return Err(PipelineError::Source(error)),
                 },
             }
@@ -441,7 +460,7 @@ impl Follow {
 }
 
 /// The longest wait between two attempts.
-const MAX_DELAY: Duration = Duration::from_secs(30);
+pub(super) const MAX_DELAY: Duration = Duration::from_secs(30);
 
 /// Waits between attempts, growing, never ending.
 pub(super) fn delays() -> backon::ExponentialBackoff {

@@ -122,7 +122,8 @@ mod tests {
             gtid: Some(gtid(number)),
             file_born: 0,
             last_event: None,
-            committed_micros: None,
+            committed_micros: Some(1),
+            executed: None,
             xa: Vec::new(),
         }
     }

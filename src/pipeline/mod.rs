@@ -3,17 +3,20 @@
 //! change (`warden`); what they share are the [`routes`] and the order of [`message`]s. [`batcher`] and [`frontier`] are pure.
 
 pub mod batcher;
+mod begin;
 pub mod breaks;
 pub mod error;
 pub mod follow;
 pub mod frontier;
 pub mod hold;
 pub mod keeper;
+mod lost;
 pub mod mark;
 pub mod message;
 pub mod queue;
 pub mod releases;
 pub mod reopen;
+mod retention;
 pub mod routes;
 pub mod run;
 pub mod snapshot;

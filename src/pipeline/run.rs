@@ -9,11 +9,13 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
+use super::begin::{Begun, begin};
 use super::error::PipelineError;
 use super::follow::{Follow, OpenRequest, Opening, Requests};
 use super::keeper::Keeper;
 use super::message::{InFlight, Message, Shared};
 use super::releases::Release;
+use super::retention;
 use super::routes::Routes;
 use super::snapshot::{self, Copying};
 use super::steer::Steering;
@@ -22,9 +24,8 @@ use super::work::Work;
 use crate::checkpoint::{Checkpoint, Phase, Store, TableState};
 use crate::clock::Clock;
 use crate::config::SchemaChanges;
-use crate::event::{Epoch, LogPosition, TableId, TableLayout};
-use crate::failpoint;
-use crate::sink::{Prepared, Sink};
+use crate::event::{LogPosition, TableId, TableLayout};
+use crate::sink::Sink;
 use crate::source::{Opened, Source};
 use crate::status::Status;
 use crate::task::{self, Task};
@@ -94,148 +95,13 @@ pub async fn run_steered(
         known,
         fresh,
     } = begun;
+    let (source, status) = (Arc::clone(&parts.source), Arc::clone(&parts.status));
+    let _watch = task::spawn("retention", retention::watch(source, status, parts.clock.clone()));
     let running = Running::start(parts, plan, checkpoint, (opened, &fresh), &stop);
     steering.begin(running.opens.clone(), running.plan.copy);
     let end = running.drive(known, fresh, stop).await;
     steering.end();
     end
-}
-
-/// What is known before the first task starts.
-struct Begun {
-    checkpoint: Checkpoint,
-    opened: Opened,
-    known: BTreeMap<TableId, TableState>,
-    fresh: Vec<TableLayout>,
-}
-
-async fn begin(parts: &Parts, plan: &Plan) -> Result<Begun, PipelineError> {
-    let loaded = parts.store.load().await?;
-    let mut known = loaded
-        .as_ref()
-        .map(|checkpoint| checkpoint.tables.clone())
-        .unwrap_or_default();
-    leave_out(parts, &mut known);
-    let ids: Vec<TableId> = known.keys().cloned().collect();
-    let (fresh, keyless): (Vec<TableLayout>, Vec<TableLayout>) = parts
-        .source
-        .tables(&ids)
-        .await
-        .map_err(PipelineError::Source)?
-        .into_iter()
-        .partition(TableLayout::is_keyed);
-    for layout in keyless {
-        tracing::error!(table = %layout.table, "new table has no primary key: it is not copied");
-    }
-    if fresh.is_empty() && known.is_empty() {
-        return Err(PipelineError::NoTables);
-    }
-    let is_followed = |state: &&TableState| !matches!(state.phase, Phase::Parked { .. });
-    let followed = known.values().filter(is_followed).map(|state| &state.layout);
-    let written: Vec<TableId> = followed
-        .chain(&fresh)
-        .map(|layout| layout.table.clone())
-        .collect();
-    let apart = parts.sink.tell_apart(&written).await;
-    apart.map_err(PipelineError::Sink)?;
-    prepare(parts, &known, &fresh).await?;
-    let (from, last) = match &loaded {
-        Some(checkpoint) => (Some(checkpoint.position.clone()), checkpoint.epoch),
-        None => (None, Epoch(0)),
-    };
-    let opened = parts
-        .source
-        .open(
-            from,
-            last,
-            known
-                .keys()
-                .chain(fresh.iter().map(|layout| &layout.table))
-                .cloned()
-                .collect(),
-        )
-        .await
-        .map_err(PipelineError::Source)?;
-    let checkpoint = match loaded {
-        Some(mut checkpoint) => {
-            checkpoint.epoch = checkpoint.epoch.max(opened.position.next.epoch);
-            checkpoint.position = opened.position.clone();
-            checkpoint.tables.clone_from(&known);
-            checkpoint
-        }
-        None => Checkpoint::new(&plan.pipeline, opened.position.clone()),
-    };
-    Ok(Begun {
-        checkpoint,
-        opened,
-        known,
-        fresh,
-    })
-}
-
-/// Parks tables that the configuration does not capture any more: their changes pass by from here on, so
-/// capturing them again must not look as if they had been followed.
-fn leave_out(parts: &Parts, known: &mut BTreeMap<TableId, TableState>) {
-    for (table, state) in known
-        .iter_mut()
-        .filter(|(table, _)| !parts.source.captures(table))
-    {
-        if !matches!(state.phase, Phase::Parked { .. }) {
-            tracing::warn!(%table, "table is not captured any more: parked");
-            let cause = "the configuration does not capture it; to have it again, capture it and run `replicator resync` with its name";
-            state.phase = Phase::Parked {
-                cause: cause.to_owned(),
-                at: "start".to_owned(),
-            };
-        }
-    }
-}
-
-/// Makes sure that every table has a target of its own, before anything is written.
-async fn prepare(
-    parts: &Parts,
-    known: &BTreeMap<TableId, TableState>,
-    fresh: &[TableLayout],
-) -> Result<(), PipelineError> {
-    let mut occupied = Vec::new();
-    for layout in fresh {
-        if parts.sink.inspect(layout).await.map_err(PipelineError::Sink)? == Prepared::NotEmpty {
-            occupied.push(layout.table.clone());
-        }
-    }
-    if !occupied.is_empty() {
-        return Err(PipelineError::NotEmpty(occupied));
-    }
-    let followed: Vec<&TableLayout> = known
-        .values()
-        // A table that is to be copied again needs nothing of what was there.
-        .filter(|state| {
-            !matches!(
-                state.phase,
-                Phase::Parked { .. } | Phase::Dropped | Phase::Reopening { .. }
-            )
-        })
-        .map(|state| &state.layout)
-        .collect();
-    for state in known.values() {
-        parts.sink.project(&state.layout.table, state.projections());
-    }
-    let mut gone = Vec::new();
-    for layout in &followed {
-        if parts.sink.inspect(layout).await.map_err(PipelineError::Sink)? == Prepared::Absent {
-            gone.push(layout.table.clone());
-        }
-    }
-    if !gone.is_empty() {
-        return Err(PipelineError::TargetGone(gone));
-    }
-    for layout in fresh.iter().chain(followed) {
-        if parts.sink.prepare(layout).await.map_err(PipelineError::Sink)? == Prepared::Created {
-            tracing::info!(table = %layout.table, "target table created");
-            failpoint::hit(failpoint::TABLE_CREATED);
-        }
-    }
-    Ok(())
 }
 
 /// A task that may fail.
@@ -309,19 +175,19 @@ impl Running {
             releases: to_release,
         };
         let (halt, halt_keeper) = (stop.child_token(), CancellationToken::new());
-        let keeper = Keeper::new(checkpoint, parts.store.clone(), &shared);
-        let keeper = task::spawn("keeper", keeper.run(inbox, halt_keeper.clone()));
-        let ends = (Arc::clone(&parts.source), Arc::clone(&parts.sink));
+        let keeper = Keeper::new(checkpoint, parts.store.clone(), &shared).run(inbox, halt_keeper.clone());
+        let keeper = task::spawn("keeper", keeper);
         let position = opened.position;
         let follow = Follow::new(
-            ends,
+            (Arc::clone(&parts.source), Arc::clone(&parts.sink)),
             shared.clone(),
             messages.clone(),
             requests,
             halt.clone(),
             position.clone(),
         );
-        let follow = task::spawn("follow", follow.run(opened.items));
+        let follow = follow.outlasting(!plan.until_copied).run(opened.items);
+        let follow = task::spawn("follow", follow);
         Running {
             parts,
             plan,
@@ -353,10 +219,9 @@ impl Running {
             parallelism: self.plan.parallelism,
             permits: Arc::new(Semaphore::new(self.plan.parallelism.max(1))),
         };
-        let opening = match (self.plan.copy, &self.position.gtids) {
-            (false, _) => Opening::Followed,
-            (true, Some(_)) => Opening::Copied,
-            (true, None) => Opening::CopiedLocked,
+        let opening = match self.plan.copy {
+            false => Opening::Followed,
+            true => Opening::Copied,
         };
         let warden = Warden {
             copying: copying.clone(),

@@ -8,6 +8,7 @@ pub mod mysql;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::time::Duration;
 
 pub use finding::{Finding, Severity};
 
@@ -71,6 +72,15 @@ pub struct Estimate {
     pub bytes: u64,
 }
 
+/// How long a source keeps what was not read yet.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Retention {
+    /// Time after which it may be gone; `None`: never, or nobody says.
+    pub kept: Option<Duration>,
+    /// The numbers of the oldest and the newest file of the log.
+    pub files: Option<(u64, u64)>,
+}
+
 /// A database that is copied and followed.
 pub trait Source: fmt::Debug + Send + Sync {
     /// The captured tables as they are now, but for those that are `known` already: what became of their
@@ -114,6 +124,11 @@ pub trait Source: fmt::Debug + Send + Sync {
 
     /// The table's size.
     fn estimate<'a>(&'a self, table: &'a TableId) -> BoxFuture<'a, Result<Estimate, SourceError>>;
+
+    /// How long the log is kept; `None` for a source that never forgets.
+    fn retention(&self) -> BoxFuture<'_, Result<Option<Retention>, SourceError>> {
+        Box::pin(async { Ok(None) })
+    }
 }
 
 /// The rows of a snapshot batch, for accounting.

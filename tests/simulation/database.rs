@@ -303,6 +303,7 @@ fn items(transaction: &Transaction, epoch: Epoch, gtids: bool) -> Vec<Item> {
         last_event: None,
         committed_micros: Some(1),
         xa: Vec::new(),
+        executed: None,
     }));
     out
 }

@@ -6,17 +6,24 @@ use std::time::Duration;
 use mysql_async::prelude::Queryable;
 use replicator::checkpoint::{FileStore, Store};
 use replicator::clock::Clock;
-use replicator::config::SchemaChanges;
+use replicator::config::{MysqlSource, SchemaChanges};
 use replicator::event::TableId;
 use replicator::fault::chain;
 use replicator::pipeline::{Parts, PipelineError, Plan, run};
 use replicator::sink::memory::Memory;
 use replicator::source::mysql::Mysql;
-use replicator::status::{Status, TableProgress};
+use replicator::status::{Status, StatusView, TableProgress};
 use replicator::task::{self, Task};
 use tokio_util::sync::CancellationToken;
 
 use super::TestDb;
+
+/// Two tables, of which one is followed.
+pub const SCHEMA: &[&str] = &[
+    "CREATE DATABASE shop",
+    "CREATE TABLE shop.orders (id INT PRIMARY KEY, note VARCHAR(200), amount INT NOT NULL)",
+    "CREATE TABLE shop.ignored (id INT PRIMARY KEY, note TEXT)",
+];
 
 /// A pipeline that runs, its target in memory.
 pub struct Pipeline {
@@ -25,7 +32,9 @@ pub struct Pipeline {
     tables: &'static [&'static str],
     stop: CancellationToken,
     task: Task<Result<(), PipelineError>>,
-    folder: Arc<tempfile::TempDir>,
+    /// Its clock, which can be turned forward.
+    pub clock: Clock,
+    pub folder: Arc<tempfile::TempDir>,
 }
 
 impl Pipeline {
@@ -46,17 +55,27 @@ impl Pipeline {
         target: Memory,
         folder: Arc<tempfile::TempDir>,
     ) -> Pipeline {
+        Pipeline::reading(db.source(tables), tables, target, folder)
+    }
+
+    /// The same, reading as a configured source says.
+    pub fn reading(
+        source: MysqlSource,
+        tables: &'static [&'static str],
+        target: Memory,
+        folder: Arc<tempfile::TempDir>,
+    ) -> Pipeline {
         let (status, clock, stop) = (
             Arc::new(Status::default()),
-            Clock::real(),
+            Clock::turnable(),
             CancellationToken::new(),
         );
         let parts = Parts {
-            source: Arc::new(Mysql::new(db.source(tables), clock.clone())),
+            source: Arc::new(Mysql::new(source, clock.clone())),
             sink: Arc::new(target.clone()),
             store: Store::File(Arc::new(FileStore::open(folder.path(), "test").unwrap())),
             status: Arc::clone(&status),
-            clock,
+            clock: clock.clone(),
         };
         let plan = Plan {
             policies: SchemaChanges::default(),
@@ -79,8 +98,14 @@ impl Pipeline {
             tables,
             stop,
             task,
+            clock,
             folder,
         }
+    }
+
+    /// What it says of itself.
+    pub fn view(&self) -> StatusView {
+        self.status.view(&self.clock)
     }
 
     /// Waits until something is so.
@@ -89,20 +114,20 @@ impl Pipeline {
             if done().await {
                 return;
             }
-            let problems = self.status.view(&Clock::real()).problems;
+            let problems = self.view().problems;
             assert!(
                 !self.task.is_finished(),
                 "the pipeline ended while waiting for {what}: {problems:?}"
             );
             Clock::real().sleep(Duration::from_millis(50)).await;
         }
-        panic!("never came: {what}; {:?}", self.status.view(&Clock::real()));
+        panic!("never came: {what}; {:?}", self.view());
     }
 
     /// Waits until every table is copied.
     pub async fn copied(&self) {
         self.wait("snapshot", async || {
-            let view = self.status.view(&Clock::real());
+            let view = self.view();
             !view.tables.is_empty()
                 && view
                     .tables
@@ -151,4 +176,13 @@ async fn source_rows(db: &TestDb, table: &str) -> Vec<Vec<String>> {
         .collect();
     rows.sort();
     rows
+}
+
+/// Inserts rows.
+pub async fn load(db: &TestDb, from: i32, to: i32) {
+    let values: Vec<String> = (from..to)
+        .map(|id| format!("({id}, 'note {id}', {})", id * 3))
+        .collect();
+    db.run(&[&format!("INSERT INTO shop.orders VALUES {}", values.join(","))])
+        .await;
 }

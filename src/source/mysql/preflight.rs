@@ -17,6 +17,8 @@ use crate::config::{SnapshotMode, TablePatterns};
 use crate::event::TableId;
 use crate::source::{Finding, Severity};
 
+pub mod position;
+
 /// Everything that is judged.
 #[derive(Debug)]
 pub struct Facts {
@@ -216,6 +218,11 @@ impl Findings {
                     "log files are kept for {seconds} s: an outage longer than that needs a new snapshot"
                 ),
                 format!("SET GLOBAL {name} = {value}"),
+            );
+        } else if let Some(kept) = server.log_kept() {
+            self.ok(
+                "binlog retention",
+                format!("log files are kept for {} h", kept.as_secs() / 3600),
             );
         }
     }

@@ -2,6 +2,7 @@
 //! [`super::preflight`] judges and the reader of the log chooses how to go on.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Row};
@@ -58,7 +59,7 @@ pub struct ServerInfo {
     pub lower_case_table_names: u8,
     /// Every executed transaction; `None` unless `gtid_mode` is ON.
     pub gtid_executed: Option<GtidSet>,
-    /// Those of them that are no longer in the log.
+    /// Executed transactions that are no longer in the log, whatever the `gtid_mode`; `None` on MariaDB.
     pub gtid_purged: Option<GtidSet>,
     /// MariaDB's `gtid_binlog_pos`.
     pub gtid_binlog_pos: Option<String>,
@@ -105,12 +106,20 @@ impl ServerInfo {
         );
         let mut info = variables.info(version_text);
         info.read_gtids(conn).await?;
-        info.current = info.read_current(conn).await?;
+        info.current = read_end(conn, info.end_statement()).await?;
         info.logs = read_logs(conn).await?;
         if variables.is_rds() {
             info.rds_retention_hours = read_rds_retention(conn).await?;
         }
         Ok(info)
+    }
+
+    /// How long the log is kept after it was written; `None`: for ever, or nobody says.
+    pub fn log_kept(&self) -> Option<Duration> {
+        let rds = self.rds_retention_hours.map(|hours| u64::from(hours) * 3600);
+        let seconds = rds.or(self.log_expires_after)?;
+        // RDS without hours purges at once what no replica of its own needs: no time can be told.
+        (seconds > 0).then(|| Duration::from_secs(seconds))
     }
 
     /// Whether transactions carry GTIDs that this program works with.
@@ -123,24 +132,32 @@ impl ServerInfo {
             Flavour::MariaDb => {
                 self.gtid_binlog_pos = conn.query_first("SELECT @@GLOBAL.gtid_binlog_pos").await?;
             }
-            Flavour::Mysql if self.gtid_mode == "ON" => {
+            Flavour::Mysql => {
                 // Not from SHOW VARIABLES, which cuts long values.
                 let (executed, purged) = read_gtid_sets(conn).await?;
-                (self.gtid_executed, self.gtid_purged) = (Some(executed), Some(purged));
+                self.gtid_executed = (self.gtid_mode == "ON").then_some(executed);
+                self.gtid_purged = Some(purged);
             }
-            Flavour::Mysql => {}
         }
         Ok(())
     }
 
-    async fn read_current(&self, conn: &mut Conn) -> Result<Option<LogFile>, MysqlError> {
-        let statement = match self.flavour {
+    /// The statement that shows where the log ends.
+    pub fn end_statement(&self) -> &'static str {
+        match self.flavour {
             Flavour::Mysql if self.version >= (8, 2, 0) => "SHOW BINARY LOG STATUS",
             Flavour::Mysql | Flavour::MariaDb => "SHOW MASTER STATUS",
-        };
-        let rows = optional(conn.query(statement).await)?;
-        rows.first().map(log_file).transpose()
+        }
     }
+}
+
+/// Where the log ends, by [`ServerInfo::end_statement`]; `None` without a log or without the grant.
+///
+/// # Errors
+/// [`MysqlError`] of the query.
+pub async fn read_end(conn: &mut Conn, statement: &'static str) -> Result<Option<LogFile>, MysqlError> {
+    let rows = optional(conn.query(statement).await)?;
+    rows.first().map(log_file).transpose()
 }
 
 /// Reads the executed and the purged set of a MySQL server, in one statement.
@@ -165,20 +182,33 @@ async fn read_logs(conn: &mut Conn) -> Result<Vec<LogFile>, MysqlError> {
     rows.iter().map(log_file).collect()
 }
 
-/// RDS keeps its setting in a table that not every user may read; then it stays unknown.
-async fn read_rds_retention(conn: &mut Conn) -> Result<Option<u32>, MysqlError> {
-    const QUERY: &str = "SELECT value FROM mysql.rds_configuration WHERE name = 'binlog retention hours'";
-    let rows: Vec<Row> = match conn.query(QUERY).await {
-        Ok(rows) => rows,
-        Err(mysql_async::Error::Server(_)) => return Ok(None),
-        Err(error) => return Err(error.into()),
-    };
-    let value = rows
-        .first()
-        .and_then(|row| row.get_opt::<Option<String>, _>(0))
-        .and_then(Result::ok)
-        .flatten();
-    Ok(Some(value.and_then(|text| text.trim().parse().ok()).unwrap_or(0)))
+/// Hours that Amazon RDS keeps the log, zero for "purged at once". It keeps the setting in a table and shows it by a
+/// procedure; where the user may use neither, it stays unknown.
+///
+/// # Errors
+/// [`MysqlError`] of the connection; a refusal is no error.
+pub async fn read_rds_retention(conn: &mut Conn) -> Result<Option<u32>, MysqlError> {
+    for query in [
+        "SELECT name, value FROM mysql.rds_configuration",
+        "CALL mysql.rds_show_configuration",
+    ] {
+        let rows: Vec<Row> = match conn.query(query).await {
+            Ok(rows) => rows,
+            Err(mysql_async::Error::Server(_)) => continue,
+            Err(error) => return Err(error.into()),
+        };
+        let text = |row: &Row, index| {
+            row.get_opt::<Option<String>, _>(index)
+                .and_then(Result::ok)
+                .flatten()
+        };
+        let value = rows
+            .iter()
+            .find(|row| text(row, 0).as_deref() == Some("binlog retention hours"))
+            .and_then(|row| text(row, 1));
+        return Ok(Some(value.and_then(|text| text.trim().parse().ok()).unwrap_or(0)));
+    }
+    Ok(None)
 }
 
 /// An empty answer where the server has none to give.
@@ -343,5 +373,18 @@ mod tests {
             info("10.11.19-MariaDB", &[none, days]).log_expires_after,
             Some(864_000)
         );
+    }
+
+    #[test]
+    fn what_rds_keeps_goes_before_what_the_server_would() {
+        let seconds = ("binlog_expire_logs_seconds", "2592000");
+        let mut info = info("8.4.6", &[seconds]);
+        assert_eq!(info.log_kept(), Some(Duration::from_secs(2_592_000)));
+        info.rds_retention_hours = Some(24);
+        assert_eq!(info.log_kept(), Some(Duration::from_secs(86_400)));
+        info.rds_retention_hours = Some(0);
+        assert_eq!(info.log_kept(), None);
+        (info.rds_retention_hours, info.log_expires_after) = (None, Some(0));
+        assert_eq!(info.log_kept(), None);
     }
 }

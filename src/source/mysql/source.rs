@@ -11,11 +11,12 @@ use super::chunks::{BatchLimits, plan_chunk, read_chunk};
 use super::connect::Connector;
 use super::error::MysqlError;
 use super::quoting::quoted_table;
-use super::server::{ServerInfo, read_gtid_sets};
+use super::server::{LogFile, ServerInfo, read_gtid_sets};
 use super::sessions::Sessions;
 use super::stream::error::StreamError;
 use super::stream::open::Opener;
 use super::stream::raw;
+use super::stream::reader_id::ReaderId;
 use super::{CatalogTable, Decoder, snapshot_changes};
 use crate::clock::Clock;
 use crate::config::MysqlSource;
@@ -23,7 +24,7 @@ use crate::event::{
     BinlogCoord, Bound, Chunk, Epoch, GtidSet, LogPosition, RowChanges, TableId, TableLayout, TxnStart,
 };
 use crate::fault::{Classify, Fault, boxed};
-use crate::source::{BoxFuture, ChunkRead, ChunkRows, Estimate, Opened, Source, SourceError};
+use crate::source::{BoxFuture, ChunkRead, ChunkRows, Estimate, Opened, Retention, Source, SourceError};
 use crate::task::{self, Task};
 
 /// Rows and bytes of one delivery of a snapshot.
@@ -41,7 +42,7 @@ pub struct Mysql {
     connector: Connector,
     sessions: Sessions,
     clock: Clock,
-    server_id: u32,
+    reader_id: Arc<ReaderId>,
     chunk_rows: u64,
 }
 
@@ -79,17 +80,14 @@ impl Classify for ReadError {
 impl Mysql {
     /// A source for a configured server; connects nowhere yet.
     pub fn new(source: MysqlSource, clock: Clock) -> Mysql {
-        // Any number that no other replica has; low ones are the ones people give.
-        let server_id = source
-            .server_id
-            .unwrap_or_else(|| fastrand::u32(0x1000_0000..u32::MAX) & !1);
+        let reader_id = Arc::new(ReaderId::new(source.server_id));
         let chunk_rows = source.snapshot.chunk_rows;
         let connector = Connector::new(source, clock.clone());
         Mysql {
             sessions: Sessions::new(connector.clone(), clock.clone()),
             connector,
             clock,
-            server_id,
+            reader_id,
             chunk_rows,
         }
     }
@@ -296,7 +294,7 @@ impl Source for Mysql {
             let opener = Opener {
                 connector: &self.connector,
                 clock: &self.clock,
-                server_id: self.server_id,
+                reader_id: Arc::clone(&self.reader_id),
                 catalog,
                 known,
             };
@@ -369,6 +367,22 @@ impl Source for Mysql {
             let estimate = read_estimate(&mut conn, table).await.map_err(boxed)?;
             self.sessions.give(conn);
             Ok(estimate)
+        })
+    }
+
+    fn retention(&self) -> BoxFuture<'_, Result<Option<Retention>, SourceError>> {
+        Box::pin(async move {
+            // Not a session that is kept: the server behind the name may be another by now.
+            let mut conn = self.connector.connect_query().await.map_err(boxed)?;
+            let info = ServerInfo::read(&mut conn).await.map_err(boxed)?;
+            // The connection's end needs no answer.
+            drop(conn);
+            let number = |file: Option<&LogFile>| file.and_then(|file| raw::suffix(&file.name));
+            let files = number(info.logs.first()).zip(number(info.logs.last()));
+            Ok(Some(Retention {
+                kept: info.log_kept(),
+                files,
+            }))
         })
     }
 }

@@ -239,3 +239,46 @@ fn a_long_list_is_cut() {
     assert!(shortened(&names).ends_with("t19 and 5 more"));
     assert_eq!(shortened(&["a".to_owned(), "b".to_owned()]), "a, b");
 }
+
+#[test]
+fn a_position_is_held_against_the_logs_that_are_left() {
+    use crate::event::{BinlogCoord, Epoch, LogPosition, TxnStart};
+    use crate::source::mysql::server::LogFile;
+
+    const UUID: &str = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
+    let set = |text: &str| Some(text.parse().unwrap());
+    let at = |file: u64, gtids: Option<crate::event::GtidSet>| LogPosition {
+        server: "s".into(),
+        file_name: format!("b.{file:06}").into(),
+        file_born: 1,
+        next: TxnStart {
+            epoch: Epoch(1),
+            coord: BinlogCoord { file, offset: 99 },
+        },
+        gtids,
+        last_event: None,
+        prepared: Vec::new(),
+    };
+    let mut server = server();
+    (server.gtid_executed, server.gtid_purged) = (set(&format!("{UUID}:1-9")), set(&format!("{UUID}:1-5")));
+    let names = ["b.000003", "b.000004", "b.000005"];
+    server.logs = names
+        .map(|name| LogFile {
+            name: name.to_owned(),
+            bytes: 500,
+        })
+        .into();
+    let mut judged = |gtids: bool, file: u64, ours: Option<crate::event::GtidSet>| {
+        if !gtids {
+            server.gtid_executed = None;
+        }
+        position::judge(&server, &at(file, ours)).severity
+    };
+    assert_eq!(judged(true, 4, set(&format!("{UUID}:1-7"))), Severity::Ok);
+    assert_eq!(judged(true, 3, set(&format!("{UUID}:1-7"))), Severity::Warning);
+    assert_eq!(judged(true, 3, set(&format!("{UUID}:1-4"))), Severity::Error);
+    assert_eq!(judged(true, 4, set(&format!("{UUID}:1-10"))), Severity::Error);
+    assert_eq!(judged(false, 4, None), Severity::Ok);
+    assert_eq!(judged(false, 3, None), Severity::Warning);
+    assert_eq!(judged(false, 2, None), Severity::Error);
+}

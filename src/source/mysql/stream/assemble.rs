@@ -11,11 +11,12 @@ use super::raw::{self, FLAG_ARTIFICIAL, FLAG_IGNORABLE, RawEvent, kind};
 use super::xa::{Held, Replay, Undecided};
 use crate::config::TablePatterns;
 use crate::event::{
-    AlterSaid, BinlogCoord, BreakCause, CommitPoint, Epoch, Gtid, Item, LastEvent, TableId, TxnStart,
+    AlterSaid, BinlogCoord, BreakCause, CommitPoint, Epoch, Gtid, GtidSet, Item, LastEvent, TableId, TxnStart,
 };
 use crate::source::mysql::catalog::CatalogTable;
 use crate::source::mysql::decoder::Decoder;
 use crate::source::mysql::lexer::Dialect;
+use crate::source::mysql::server::LogFile;
 
 /// What an event means.
 #[derive(Debug)]
@@ -90,6 +91,8 @@ pub struct Assembler {
     payload_event: Option<LastEvent>,
     /// Whether the event at hand is part of one.
     inside: bool,
+    /// What was no longer in the log when it was opened.
+    pub(super) purged: GtidSet,
     pub(super) patterns: TablePatterns,
     pub(super) dialect: Dialect,
     /// Every table that is or may be followed.
@@ -108,6 +111,7 @@ impl Assembler {
         patterns: TablePatterns,
         dialect: Dialect,
         (catalog, known): (Vec<CatalogTable>, Vec<TableId>),
+        purged: GtidSet,
     ) -> Assembler {
         Assembler {
             epoch,
@@ -122,6 +126,7 @@ impl Assembler {
             payload: 0,
             payload_event: None,
             inside: false,
+            purged,
             patterns,
             dialect,
             captured: known
@@ -157,6 +162,14 @@ impl Assembler {
         }
     }
 
+    /// The file being read, and how much of it was.
+    pub fn end(&self) -> LogFile {
+        LogFile {
+            name: self.file.to_string(),
+            bytes: self.cursor,
+        }
+    }
+
     pub(super) fn malformed(&self, event: u8, reason: impl Into<String>) -> StreamError {
         StreamError::Malformed {
             kind: event,
@@ -177,7 +190,7 @@ impl Assembler {
             && event.flags & FLAG_ARTIFICIAL == 0
             && event.kind != kind::FORMAT_DESCRIPTION
         {
-            self.advance(event)?;
+            self.advance(event);
         }
         match event.kind {
             kind::TABLE_MAP => self.table_map(event),
@@ -206,10 +219,14 @@ impl Assembler {
                 }
             }
             kind::TRANSACTION_PAYLOAD => self.compressed(event),
-            kind::ROTATE => self.rotate(event, out),
+            kind::ROTATE => self.rotate(event),
             kind::FORMAT_DESCRIPTION => self.format_description(event, out),
             kind::HEARTBEAT | kind::HEARTBEAT_V2 => {
                 self.quiet(out);
+                Ok(())
+            }
+            kind::PREVIOUS_GTIDS => {
+                self.previous_gtids(event, out);
                 Ok(())
             }
             kind::INCIDENT => Err(StreamError::Incident { at: self.place() }),
@@ -219,7 +236,6 @@ impl Assembler {
             | kind::USER_VAR
             | kind::IGNORABLE
             | kind::ROWS_QUERY
-            | kind::PREVIOUS_GTIDS
             | kind::TRANSACTION_CONTEXT
             | kind::VIEW_CHANGE
             | kind::MARIADB_ANNOTATE
@@ -276,29 +292,16 @@ impl Assembler {
         }
     }
 
-    /// Moves the cursor past an event of a file. Header offsets have 32 bits; within a transaction they
-    /// only rise, so a smaller one has wrapped.
-    fn advance(&mut self, event: &RawEvent) -> Result<(), StreamError> {
-        let end = u64::from(event.end);
-        if matches!(
-            event.kind,
-            kind::GTID | kind::GTID_TAGGED | kind::ANONYMOUS_GTID | kind::MARIADB_GTID
-        ) {
-            // A file is closed at 1 GiB, between transactions, so one begins below 4 GiB; only a group
-            // of huge ones that was flushed together could break that, and then order would be guessed.
-            if end < self.cursor {
-                return Err(self.malformed(event.kind, "a transaction begins beyond 4 GiB in the file"));
-            }
-            self.cursor = end;
-            return Ok(());
+    /// Moves the cursor past an event of a file. Header offsets have 32 bits; events come in the order of the
+    /// file, so a smaller one has wrapped. A heartbeat tells a place that was reached, never a later one.
+    fn advance(&mut self, event: &RawEvent) {
+        let place = (self.cursor & !u64::from(u32::MAX)) | u64::from(event.end);
+        let heartbeat = matches!(event.kind, kind::HEARTBEAT | kind::HEARTBEAT_V2);
+        if place >= self.cursor {
+            self.cursor = place;
+        } else if !heartbeat {
+            self.cursor = place + (1 << 32);
         }
-        let wrapped = (self.cursor & !u64::from(u32::MAX)) | end;
-        self.cursor = if wrapped < self.cursor {
-            wrapped + (1 << 32)
-        } else {
-            wrapped
-        };
-        Ok(())
     }
 
     fn begin(
@@ -313,7 +316,8 @@ impl Assembler {
                 start: open.start.coord,
             });
         }
-        let offset = u64::from(event.end)
+        let offset = self
+            .cursor
             .checked_sub(u64::from(event.size))
             .ok_or_else(|| self.malformed(event.kind, "its size exceeds its position"))?;
         let coord = BinlogCoord {
@@ -355,20 +359,11 @@ impl Assembler {
     /// Ends the transaction, if one is open.
     pub(super) fn commit(&mut self, event: &RawEvent, out: &mut Vec<Out>) -> Result<(), StreamError> {
         let txn = self.txn.take();
-        self.next = self.place();
-        let start = self.next.offset.saturating_sub(u64::from(event.size));
+        let place = self.place();
+        let start = place.offset.saturating_sub(u64::from(event.size));
         let coord = BinlogCoord {
             file: self.file_number,
             offset: start,
-        };
-        // In a compressed transaction the last event has no place in the file of its own: the whole stands for it.
-        let last_event = if self.inside {
-            self.payload_event
-        } else {
-            Some(LastEvent {
-                start: coord,
-                crc: event.crc,
-            })
         };
         let seconds = i64::from(event.timestamp) * 1_000_000;
         let committed = txn
@@ -376,12 +371,22 @@ impl Assembler {
             .and_then(|txn| txn.committed_micros)
             .unwrap_or(seconds);
         let gtid = txn.and_then(|txn| txn.gtid);
-        // A dump by file and position cannot begin beyond 4 GiB: such a place is left out, the next
-        // file's begin stands for it.
-        if gtid.is_some() || self.next.offset <= u64::from(u32::MAX) {
-            let point = self.point(gtid, last_event, Some(committed));
-            out.push(point);
+        // A dump cannot begin beyond 4 GiB: the last place before stands for such a one, until the next file.
+        let reachable = place.offset <= u64::from(u32::MAX);
+        // In a compressed transaction the last event has no place in the file of its own: the whole stands for it.
+        let last_event = match self.inside {
+            _ if !reachable => None,
+            true => self.payload_event,
+            false => Some(LastEvent {
+                start: coord,
+                crc: event.crc,
+            }),
+        };
+        if reachable {
+            self.next = place;
         }
+        let point = self.point(gtid, last_event, Some(committed));
+        out.push(point);
         Ok(())
     }
 
@@ -402,7 +407,27 @@ impl Assembler {
             last_event,
             committed_micros,
             xa: self.undecided.take_steps(),
+            executed: None,
         }))
+    }
+
+    /// The log's own word for every transaction with a GTID in the files before. Those that were purged when
+    /// the log was opened count as read: they lie before, or the log could not have been opened.
+    fn previous_gtids(&mut self, event: &RawEvent, out: &mut Vec<Out>) {
+        let Some(mut executed) = event.previous.clone() else {
+            return;
+        };
+        executed.union(&self.purged);
+        // Where no transaction has a GTID yet, the empty set would claim that nothing was read.
+        if self.txn.is_none()
+            && !executed.is_empty()
+            && let Out::Item(Item::Commit(point)) = self.point(None, None, None)
+        {
+            out.push(Out::Item(Item::Commit(CommitPoint {
+                executed: Some(executed),
+                ..point
+            })));
+        }
     }
 
     /// Nothing new: the position stands, and so does the proof that the reader lives.
@@ -413,7 +438,8 @@ impl Assembler {
         }
     }
 
-    fn rotate(&mut self, event: &RawEvent, out: &mut Vec<Out>) -> Result<(), StreamError> {
+    /// Goes on in another file; the position follows once the file's birth is known, which proves it later.
+    fn rotate(&mut self, event: &RawEvent) -> Result<(), StreamError> {
         if let Some(open) = &self.txn {
             return Err(StreamError::Cut {
                 start: open.start.coord,
@@ -436,7 +462,6 @@ impl Assembler {
         };
         self.maps.clear();
         self.by_table.clear();
-        self.quiet(out);
         Ok(())
     }
 
@@ -450,10 +475,11 @@ impl Assembler {
         if raw::Fields(&event.body).uint(2) != Some(4) {
             return Err(self.malformed(event.kind, "the binlog has not version 4"));
         }
-        if self.born != event.timestamp {
-            self.born = event.timestamp;
-            self.quiet(out);
-        }
+        self.born = event.timestamp;
+        self.quiet(out);
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

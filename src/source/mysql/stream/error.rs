@@ -1,5 +1,8 @@
 //! What ends a stream.
 
+use std::time::Duration;
+
+use super::refusal::Refusal;
 use crate::event::{BinlogCoord, TableId};
 use crate::fault::{Classify, Fault};
 use crate::source::mysql::error::MysqlError;
@@ -16,6 +19,14 @@ pub enum StreamError {
     /// The server sent nothing, not even a heartbeat.
     #[error("the server sent nothing for {0} s, not even a heartbeat")]
     Silent(u64),
+    /// The server sends heartbeats for a place at which its log does not end.
+    #[error(
+        "the server has nothing to send after {at}, and its binlog ends elsewhere: it was reset, or stands still"
+    )]
+    Elsewhere {
+        /// What was read.
+        at: String,
+    },
     /// The checksum of an event does not match its bytes.
     #[error("binlog event at {at} is damaged: its checksum does not match")]
     Checksum {
@@ -53,7 +64,7 @@ pub enum StreamError {
         start: BinlogCoord,
     },
     /// The log that holds the position is gone.
-    #[error("the position is lost: {reason}")]
+    #[error("{reason}")]
     Lost {
         /// Why, with what the server has.
         reason: String,
@@ -64,16 +75,45 @@ pub enum StreamError {
         /// Which.
         gtids: String,
     },
+    /// The server refuses to send its log on.
+    #[error("the server does not send its binlog on: {text}")]
+    Refused {
+        /// Why.
+        refusal: Refusal,
+        /// Its text.
+        text: String,
+    },
+    /// Another reader came with the same id.
+    #[error(
+        "another reader connected with server_id {id}, and the server sends its binlog to one of them only"
+    )]
+    SameId {
+        /// The id.
+        id: u32,
+        /// Whether the next attempt takes another one.
+        renewed: bool,
+    },
     /// The table's layout cannot be read from the catalog.
     #[error("table {0} is not in the catalog")]
     NoTable(TableId),
 }
 
+/// How long a reader that cannot give way waits before it pushes the other one out in turn.
+const YIELD: Duration = Duration::from_secs(60);
+
 impl Classify for StreamError {
     fn fault(&self) -> Fault {
         match self {
             StreamError::Server(error) => error.fault(),
-            StreamError::Ended | StreamError::Silent(_) => Fault::RETRY,
+            StreamError::Ended
+            | StreamError::Silent(_)
+            | StreamError::Elsewhere { .. }
+            | StreamError::SameId { renewed: true, .. }
+            | StreamError::Refused {
+                refusal: Refusal::Other | Refusal::SameId,
+                ..
+            } => Fault::RETRY,
+            StreamError::SameId { renewed: false, .. } => Fault::Transient { after: Some(YIELD) },
             StreamError::NoTable(table) => Fault::Table(table.clone()),
             StreamError::Checksum { .. }
             | StreamError::Malformed { .. }
@@ -81,15 +121,40 @@ impl Classify for StreamError {
             | StreamError::Incident { .. }
             | StreamError::Cut { .. }
             | StreamError::Lost { .. }
-            | StreamError::Errant { .. } => Fault::Fatal,
+            | StreamError::Errant { .. }
+            | StreamError::Refused { .. } => Fault::Fatal,
+        }
+    }
+
+    fn position_lost(&self) -> bool {
+        match self {
+            StreamError::Lost { .. } | StreamError::Errant { .. } => true,
+            StreamError::Refused { refusal, .. } => refusal.loses_position(),
+            StreamError::Server(_)
+            | StreamError::Ended
+            | StreamError::Silent(_)
+            | StreamError::Elsewhere { .. }
+            | StreamError::Checksum { .. }
+            | StreamError::Malformed { .. }
+            | StreamError::Unknown { .. }
+            | StreamError::Incident { .. }
+            | StreamError::Cut { .. }
+            | StreamError::SameId { .. }
+            | StreamError::NoTable(_) => false,
         }
     }
 
     fn hint(&self) -> Option<String> {
-        let copy_anew = "stop the replicator, drop the target tables, remove the checkpoint and start: everything is copied anew";
         Some(match self {
             StreamError::Server(error) => return error.hint(),
-            StreamError::Ended | StreamError::Silent(_) => return None,
+            StreamError::Refused { refusal, .. } => return refusal_hint(*refusal),
+            StreamError::Ended
+            | StreamError::Silent(_)
+            | StreamError::Elsewhere { .. }
+            | StreamError::SameId { renewed: true, .. } => return None,
+            StreamError::SameId { renewed: false, .. } => {
+                "give sources[0].mysql.server_id a number that no other replica and no other replicator of this server has, or remove it; SHOW REPLICAS lists them".to_owned()
+            }
             StreamError::Checksum { .. } => {
                 "check the server's disk and the network; mysqlbinlog --verify-binlog-checksum tells whether the file itself is damaged".to_owned()
             }
@@ -99,14 +164,28 @@ impl Classify for StreamError {
             StreamError::Unknown { .. } => {
                 "the server is newer than this replicator, or has a plugin that writes events of its own: update the replicator".to_owned()
             }
-            StreamError::Incident { .. } | StreamError::Cut { .. } => copy_anew.to_owned(),
-            StreamError::Lost { .. } => {
-                format!("keep binlogs longer (binlog_expire_logs_seconds; on Aurora and RDS mysql.rds_set_configuration 'binlog retention hours'); then {copy_anew}")
-            }
-            StreamError::Errant { .. } => {
-                format!("connect to the server that has them, or, if a failover lost them for good, {copy_anew}")
-            }
+            StreamError::Incident { .. } | StreamError::Cut { .. } => COPY_ANEW.to_owned(),
+            StreamError::Lost { .. } => format!("{KEEP_LONGER} {COPY_ANEW}"),
+            StreamError::Errant { .. } => format!("{RIGHT_SERVER} {COPY_ANEW}"),
             StreamError::NoTable(_) => "create the table, or take it out of the source's tables".to_owned(),
         })
     }
+}
+
+const COPY_ANEW: &str =
+    "stop the replicator, drop the target tables, remove the checkpoint and start: everything is copied anew";
+const KEEP_LONGER: &str = "keep binlogs longer (binlog_expire_logs_seconds; on Aurora and RDS CALL mysql.rds_set_configuration('binlog retention hours', 72)); then, unless sources[0].mysql.url names another server than before by mistake,";
+const RIGHT_SERVER: &str = "connect to the server that has them (a replica that is behind is waited for), or, if a failover or a RESET lost them for good,";
+
+/// What to do about a refusal; `None` where waiting is the cure.
+fn refusal_hint(refusal: Refusal) -> Option<String> {
+    Some(match refusal {
+        Refusal::Gone | Refusal::Beyond => format!("{KEEP_LONGER} {COPY_ANEW}"),
+        Refusal::Errant => format!("{RIGHT_SERVER} {COPY_ANEW}"),
+        Refusal::Mode => "set gtid_mode=ON_PERMISSIVE at the server (OFF_PERMISSIVE, if it is OFF) until what was written under another mode is copied: that goes on by itself".to_owned(),
+        Refusal::TooLarge => "raise max_allowed_packet at the server, up to 1 GiB: SET GLOBAL max_allowed_packet = 1073741824".to_owned(),
+        Refusal::Damaged => "check the server's disk: mysqlbinlog --verify-binlog-checksum tells where the file is damaged".to_owned(),
+        Refusal::NoLog => "start the server with log_bin and a server_id other than 0 (`replicator check` says what else it needs)".to_owned(),
+        Refusal::SameId | Refusal::Other => return None,
+    })
 }

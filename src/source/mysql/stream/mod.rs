@@ -8,13 +8,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mysql_common::binlog::consts::BinlogVersion;
-use mysql_common::binlog::events::{FormatDescriptionEvent, GtidEvent};
+use mysql_common::binlog::events::{FormatDescriptionEvent, GtidEvent, PreviousGtidsEvent};
+use mysql_common::packets::Tag;
 
 pub mod assemble;
 pub mod error;
 pub mod open;
 mod query;
+mod quiet;
 pub mod raw;
+pub mod reader_id;
+pub mod refusal;
 mod replay;
 mod tables;
 mod xa;
@@ -22,14 +26,17 @@ mod xa;
 use assemble::{Altered, Assembler, Out};
 use error::StreamError;
 use open::Dumps;
+use quiet::Quiet;
 use raw::{FLAG_ARTIFICIAL, RawEvent, kind};
+use refusal::{ER_BINLOG, Refusal};
 use replay::{Replaying, Waits};
 
 use super::catalog_read::read_table;
 use super::decoder::Decoder;
 use super::dump::{Dump, Event, uncompressed_size};
+use super::error::MysqlError;
 use crate::clock::Clock;
-use crate::event::{Break, BreakCause, Ddl, DdlWhat, Gtid, GtidSource, Item};
+use crate::event::{Break, BreakCause, Ddl, DdlWhat, Gtid, GtidSet, GtidSource, Interval, Item};
 use crate::fault::boxed;
 use crate::source::{BoxFuture, ItemStream, SourceError};
 
@@ -47,6 +54,7 @@ pub struct BinlogItems {
     out: VecDeque<Out>,
     replay: Option<Replaying>,
     waits: Waits,
+    quiet: Quiet,
 }
 
 impl std::fmt::Debug for BinlogItems {
@@ -58,10 +66,17 @@ impl std::fmt::Debug for BinlogItems {
 }
 
 impl BinlogItems {
-    fn new(stream: Dump, assembler: Assembler, dumps: Dumps, clock: Clock) -> BinlogItems {
+    fn new(
+        stream: Dump,
+        assembler: Assembler,
+        dumps: Dumps,
+        clock: Clock,
+        end_statement: &'static str,
+    ) -> BinlogItems {
         BinlogItems {
             stream,
             assembler,
+            quiet: Quiet::new(dumps.connector.clone(), clock.clone(), end_statement),
             dumps,
             clock,
             out: VecDeque::new(),
@@ -72,11 +87,32 @@ impl BinlogItems {
 
     /// Reads one event and queues what it means. Returns the event's type.
     async fn step(&mut self) -> Result<u8, StreamError> {
-        let event = read_event(&mut self.stream, &self.clock).await?;
+        let event = read_event(&mut self.stream, &self.clock)
+            .await
+            .map_err(|error| self.displaced(error))?;
         let mut out = Vec::new();
         let event_kind = take(&mut self.assembler, &event, &mut out)?;
         self.out.extend(out);
+        match event_kind {
+            kind::HEARTBEAT | kind::HEARTBEAT_V2 => self.quiet.heartbeat(&self.assembler.end()).await?,
+            _ => self.quiet.event(),
+        }
         Ok(event_kind)
+    }
+
+    /// Gives way to another reader with the same id, where that can be done.
+    fn displaced(&self, error: StreamError) -> StreamError {
+        let StreamError::Refused {
+            refusal: Refusal::SameId,
+            ..
+        } = &error
+        else {
+            return error;
+        };
+        StreamError::SameId {
+            id: self.dumps.reader_id.get(),
+            renewed: self.dumps.reader_id.renew(),
+        }
     }
 
     async fn next_item(&mut self) -> Result<Item, StreamError> {
@@ -155,7 +191,21 @@ async fn read_event(stream: &mut Dump, clock: &Clock) -> Result<Event, StreamErr
         event = stream.next() => event,
         () = clock.sleep(SILENCE) => return Err(StreamError::Silent(SILENCE.as_secs())),
     };
-    event?.ok_or(StreamError::Ended)
+    event.map_err(refused)?.ok_or(StreamError::Ended)
+}
+
+/// Tells what ends a dump by its text.
+fn refused(error: MysqlError) -> StreamError {
+    let MysqlError::Server(server) = &error else {
+        return StreamError::Server(error);
+    };
+    if server.code != ER_BINLOG {
+        return StreamError::Server(error);
+    }
+    StreamError::Refused {
+        refusal: Refusal::of(&server.message),
+        text: server.message.clone(),
+    }
 }
 
 /// Checks an event's sum and hands it to the assembler.
@@ -175,10 +225,12 @@ fn take(assembler: &mut Assembler, event: &Event, out: &mut Vec<Out>) -> Result<
         body: event.body(),
         crc,
         gtid: None,
+        previous: None,
         payload: None,
     };
     match raw.kind {
         kind::GTID | kind::GTID_TAGGED | kind::ANONYMOUS_GTID => raw.gtid = gtid(&raw),
+        kind::PREVIOUS_GTIDS => raw.previous = previous_gtids(&raw),
         kind::TRANSACTION_PAYLOAD => raw.payload = uncompressed_size(&raw.body),
         kind::ROTATE if !event.summed() && raw.flags & FLAG_ARTIFICIAL != 0 => {
             raw.body = raw::without_unannounced_checksum(event.header(), &raw.body);
@@ -196,14 +248,7 @@ fn gtid(event: &RawEvent) -> Option<(Option<Gtid>, u64)> {
     if event.kind == kind::ANONYMOUS_GTID {
         return Some((None, micros));
     }
-    let tag = parsed
-        .tag()
-        .map(|tag| tag.as_str().to_owned())
-        .unwrap_or_default();
-    let source = GtidSource {
-        uuid: u128::from_be_bytes(parsed.sid()),
-        tag: tag.into(),
-    };
+    let source = source(parsed.sid(), parsed.tag());
     Some((
         Some(Gtid {
             source,
@@ -211,4 +256,30 @@ fn gtid(event: &RawEvent) -> Option<(Option<Gtid>, u64)> {
         }),
         micros,
     ))
+}
+
+fn source(uuid: [u8; 16], tag: Option<&Tag<'_>>) -> GtidSource {
+    GtidSource {
+        uuid: u128::from_be_bytes(uuid),
+        tag: tag.map(Tag::as_str).unwrap_or_default().into(),
+    }
+}
+
+/// The set that opens a file.
+fn previous_gtids(event: &RawEvent) -> Option<GtidSet> {
+    let format = FormatDescriptionEvent::new(BinlogVersion::Version4);
+    let parsed: PreviousGtidsEvent<'_> = event.parsed(&format)?;
+    let mut set = GtidSet::default();
+    for sid in parsed.sids() {
+        let source = source(sid.uuid(), sid.tag());
+        for interval in sid.intervals() {
+            let (start, end) = (interval.start(), interval.end());
+            // A server writes no other; nothing is made of bytes that no server wrote.
+            if start == 0 || end <= start {
+                return None;
+            }
+            set.insert_all(&source, Interval { start, end });
+        }
+    }
+    Some(set)
 }

@@ -3,12 +3,15 @@
 //! was read is still there, byte for byte), never by a server's name. Where it cannot be proven, but
 //! nothing is missing (GTIDs), the epoch rises, so that every later row outranks every earlier one.
 
+use std::sync::Arc;
+
 use mysql_common::packets::{GnoInterval, Sid, Tag};
 
 use super::assemble::{Assembler, Out};
 use super::error::StreamError;
 use super::raw::kind;
-use super::{BinlogItems, HEARTBEAT, read_event};
+use super::reader_id::ReaderId;
+use super::{BinlogItems, HEARTBEAT, read_event, refused};
 use crate::clock::Clock;
 use crate::event::{BinlogCoord, Epoch, GtidSet, Item, LogPosition, TableId, TxnStart};
 use crate::source::mysql::catalog::CatalogTable;
@@ -18,9 +21,6 @@ use crate::source::mysql::error::MysqlError;
 use crate::source::mysql::lexer::Dialect;
 use crate::source::mysql::server::{Flavour, ServerInfo};
 
-/// "Could not read the binlog", whatever the reason.
-const ER_BINLOG: u16 = 1236;
-
 /// What opening needs.
 #[derive(Debug)]
 pub struct Opener<'a> {
@@ -29,7 +29,7 @@ pub struct Opener<'a> {
     /// Time.
     pub clock: &'a Clock,
     /// The reader's id among replicas.
-    pub server_id: u32,
+    pub reader_id: Arc<ReaderId>,
     /// Captured tables as the catalog has them.
     pub catalog: Vec<CatalogTable>,
     /// Tables that are followed.
@@ -69,12 +69,13 @@ impl Opener<'_> {
             patterns,
             Dialect::of(&info),
             (self.catalog, self.known),
+            info.gtid_purged.clone().unwrap_or_default(),
         );
         assembler.resume(&position.prepared);
-        let mut items = BinlogItems::new(stream, assembler, dumps, self.clock.clone());
+        let end = info.end_statement();
+        let mut items = BinlogItems::new(stream, assembler, dumps, self.clock.clone(), end);
         // The first events name the file: the position comes back in the coordinates of this log.
-        let place = position.to_string();
-        while items.step().await.map_err(|error| refused(error, &place))? != kind::FORMAT_DESCRIPTION {}
+        while items.step().await? != kind::FORMAT_DESCRIPTION {}
         for out in items.out.drain(..) {
             if let Out::Item(Item::Commit(point)) = out {
                 position.pass(&point);
@@ -87,7 +88,7 @@ impl Opener<'_> {
         Dumps {
             connector: self.connector.clone(),
             flavour: info.flavour,
-            server_id: self.server_id,
+            reader_id: Arc::clone(&self.reader_id),
         }
     }
 
@@ -117,7 +118,7 @@ impl Opener<'_> {
         let file =
             super::raw::suffix(&current.name).ok_or_else(|| lost("the binlog's file name has no number"))?;
         let offset =
-            u32::try_from(current.bytes).map_err(|_| lost("the current binlog file is larger than 4 GiB"))?;
+            u32::try_from(current.bytes).map_err(|_| lost("the current binlog file is larger than 4 GiB, beyond which no reader without GTIDs can begin; it passes with the next file, or with FLUSH BINARY LOGS"))?;
         let coord = BinlogCoord {
             file,
             offset: current.bytes,
@@ -134,37 +135,16 @@ impl Opener<'_> {
         mut from: LogPosition,
         last: Epoch,
     ) -> Result<(LogPosition, Start), StreamError> {
-        let proven = self.prove(info, &from).await?;
-        let Some(ours) = from.gtids.clone() else {
-            if !proven {
-                return Err(lost(&format!(
-                    "the binlog does not hold {from} as it was read; the server has {}",
-                    files(info)
-                )));
-            }
-            let offset = u32::try_from(from.next.coord.offset)
-                .map_err(|_| lost("it lies beyond 4 GiB in its file"))?;
-            let start = Start::File(from.file_name.to_string(), offset);
-            return Ok((from, start));
+        // Beyond 4 GiB no dump can begin, and one by GTIDs shows the place modulo that: another numbering.
+        let offset = u32::try_from(from.next.coord.offset).ok();
+        let proven = offset.is_some() && self.prove(info, &from).await?;
+        // Opened by GTIDs, a position names the file of what comes next, and the very place only once
+        // something came.
+        let exact = from.gtids.is_none() || from.last_event.is_some();
+        let start = match offset {
+            Some(offset) if proven && exact => Start::File(from.file_name.to_string(), offset),
+            Some(_) | None => Start::Gtids(by_gtids(info, &from, proven)?),
         };
-        let (Some(executed), Some(purged)) = (&info.gtid_executed, &info.gtid_purged) else {
-            return Err(lost(
-                "it is a GTID set, and the server has gtid_mode other than ON now",
-            ));
-        };
-        // A transaction is in the log before it is in gtid_executed: a log that is proven to hold the
-        // last one is not behind, however gtid_executed looks.
-        if !proven && !ours.is_subset(executed) {
-            return Err(StreamError::Errant {
-                gtids: ours.subtract(executed).to_string(),
-            });
-        }
-        if !purged.is_subset(&ours) {
-            let missing = purged.subtract(&ours);
-            return Err(lost(&format!(
-                "the server purged transactions that were not copied: {missing}"
-            )));
-        }
         // A position of an older epoch than rows already carry is not gone on with in it, proven or not.
         if !proven || from.next.epoch < last {
             let epoch = last.max(from.next.epoch).next(self.clock.unix_seconds());
@@ -172,15 +152,16 @@ impl Opener<'_> {
                 epoch = epoch.0,
                 "another log than the one read so far: numbering rows in a new epoch"
             );
-            from.next = TxnStart {
-                epoch,
-                coord: BinlogCoord::file_start(0),
-            };
+            from.next.epoch = epoch;
+        }
+        if !proven {
+            // Nor do places of the old log say anything of the new one.
+            from.next.coord = BinlogCoord::file_start(0);
             // What proved the old log must not prove it again under the new epoch.
             (from.last_event, from.file_born) = (None, 0);
         }
         from.server = identity(info).into();
-        Ok((from, Start::Gtids(ours)))
+        Ok((from, start))
     }
 
     /// Whether the server's log holds what was read last.
@@ -202,8 +183,7 @@ impl Opener<'_> {
         loop {
             let event = match read_event(&mut stream, self.clock).await {
                 Ok(event) => event,
-                Err(StreamError::Ended) => return Ok(false),
-                Err(StreamError::Server(error)) if error.code() == Some(ER_BINLOG) => return Ok(false),
+                Err(StreamError::Ended | StreamError::Refused { .. }) => return Ok(false),
                 // Bytes amid an event parse as nonsense.
                 Err(StreamError::Server(MysqlError::Protocol(_))) => return Ok(false),
                 Err(error) => return Err(error),
@@ -224,7 +204,7 @@ impl Opener<'_> {
 pub(super) struct Dumps {
     pub(super) connector: Connector,
     pub(super) flavour: Flavour,
-    pub(super) server_id: u32,
+    pub(super) reader_id: Arc<ReaderId>,
 }
 
 impl Dumps {
@@ -232,15 +212,50 @@ impl Dumps {
     pub(super) async fn begin(&self, start: &Start, aside: bool) -> Result<Dump, StreamError> {
         let request = Request {
             // It must not push the reader itself out: a server has one reader for each id.
-            server_id: if aside { self.server_id ^ 1 } else { self.server_id },
+            server_id: match aside {
+                true => self.reader_id.probe(),
+                false => self.reader_id.get(),
+            },
             to_the_end: aside,
             from: match start {
                 Start::File(name, offset) => Begin::File(name, *offset),
                 Start::Gtids(set) => Begin::Gtids(sids(set)),
             },
         };
-        Ok(Dump::begin(&self.connector, &session(self.flavour), request).await?)
+        Dump::begin(&self.connector, &session(self.flavour), request)
+            .await
+            .map_err(refused)
     }
+}
+
+/// What was read, as a set by which another log than the one that it was read from can go on.
+fn by_gtids(info: &ServerInfo, from: &LogPosition, proven: bool) -> Result<GtidSet, StreamError> {
+    let Some(ours) = &from.gtids else {
+        return Err(lost(&format!(
+            "the binlog does not hold {from} as it was read; the server has {}",
+            files(info)
+        )));
+    };
+    let (Some(executed), Some(purged)) = (&info.gtid_executed, &info.gtid_purged) else {
+        return Err(lost(&format!(
+            "the binlog does not hold {from} as it was read, and gtid_mode is {}, not ON, so GTIDs cannot tell what follows",
+            info.gtid_mode
+        )));
+    };
+    // A transaction is in the log before it is in gtid_executed: a log that is proven to hold the
+    // last one is not behind, however gtid_executed looks.
+    if !proven && !ours.is_subset(executed) {
+        return Err(StreamError::Errant {
+            gtids: ours.subtract(executed).to_string(),
+        });
+    }
+    if !purged.is_subset(ours) {
+        let missing = purged.subtract(ours);
+        return Err(lost(&format!(
+            "the server purged transactions that were not copied: {missing}"
+        )));
+    }
+    Ok(ours.clone())
 }
 
 /// What the dump thread reads from the session: checksums as they are in the file, a sign of life
@@ -301,29 +316,6 @@ fn lost(reason: &str) -> StreamError {
     StreamError::Lost {
         reason: reason.to_owned(),
     }
-}
-
-/// A refusal of the dump itself. The server has one code for every reason; the text tells them apart.
-pub(super) fn refused(error: StreamError, position: &str) -> StreamError {
-    let StreamError::Server(MysqlError::Server(server)) = &error else {
-        return error;
-    };
-    if server.code != ER_BINLOG {
-        return error;
-    }
-    let text = server.message.to_lowercase();
-    let gone = [
-        "purged",
-        "could not find first log file",
-        "could not open log file",
-        "not in the master's binlog",
-        "impossible position",
-    ];
-    if gone.iter().any(|part| text.contains(part)) {
-        return lost(&format!("{position}: {}", server.message));
-    }
-    // The same id connected elsewhere, more GTIDs than executed yet, a server shutting down: they pass.
-    StreamError::Server(MysqlError::Lost(server.message.clone()))
 }
 
 #[cfg(test)]

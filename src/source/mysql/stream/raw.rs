@@ -7,7 +7,7 @@ use mysql_common::binlog::events::FormatDescriptionEvent;
 use mysql_common::io::ParseBuf;
 use mysql_common::proto::MyDeserialize;
 
-use crate::event::Gtid;
+use crate::event::{Gtid, GtidSet};
 
 /// Event types.
 pub mod kind {
@@ -111,6 +111,8 @@ pub struct RawEvent {
     pub crc: u32,
     /// Of a GTID event: identifier (`None`: anonymous) and commit time in microseconds (0: not known).
     pub gtid: Option<(Option<Gtid>, u64)>,
+    /// Of the event that opens a file with them: GTIDs of all transactions in earlier files.
+    pub previous: Option<GtidSet>,
     /// Of a compressed transaction: size of what is in it.
     pub payload: Option<u64>,
 }

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use super::assemble::{Assembler, Out};
 use super::error::StreamError;
-use super::open::{Dumps, Start, refused};
+use super::open::{Dumps, Start};
 use super::raw::{self, kind};
+use super::refusal::Refusal;
 use super::xa::{Replay, prepare_body};
 use super::{read_event, take};
 use crate::clock::Clock;
@@ -96,10 +97,18 @@ async fn at(
     // The server refuses at the first event.
     let error = match read_event(&mut stream, clock).await {
         Ok(_named) => return Ok(Some(stream)),
-        Err(error) => refused(error, &name),
+        Err(error) => error,
     };
-    if let StreamError::Lost { reason } = &error {
-        tracing::warn!(reason, "log file of a prepared XA transaction is gone");
+    if let StreamError::Refused {
+        refusal: Refusal::Gone | Refusal::Beyond,
+        text,
+    } = &error
+    {
+        tracing::warn!(
+            reason = text,
+            file = name,
+            "log file of a prepared XA transaction is gone"
+        );
         return Ok(None);
     }
     Err(error)

@@ -117,7 +117,13 @@ impl Assembler {
     pub fn replaying(&self, replay: Replay) -> Assembler {
         let catalog = self.catalog.values().cloned().collect();
         let known = self.captured.iter().cloned().collect();
-        let mut reader = Assembler::new(self.epoch, self.patterns.clone(), self.dialect, (catalog, known));
+        let mut reader = Assembler::new(
+            self.epoch,
+            self.patterns.clone(),
+            self.dialect,
+            (catalog, known),
+            self.purged.clone(),
+        );
         reader.replaying = Some(replay);
         reader
     }

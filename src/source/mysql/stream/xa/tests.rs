@@ -28,7 +28,13 @@ fn reader() -> Assembler {
         fold_names: false,
     };
     let known = vec![TableId::new("s", "t"), TableId::new("s", "u")];
-    Assembler::new(Epoch(9), patterns, dialect, (Vec::new(), known))
+    Assembler::new(
+        Epoch(9),
+        patterns,
+        dialect,
+        (Vec::new(), known),
+        crate::event::GtidSet::default(),
+    )
 }
 
 impl Log {
@@ -58,6 +64,7 @@ impl Log {
             body: Bytes::copy_from_slice(body),
             crc: 1,
             gtid: (kind == kind::ANONYMOUS_GTID).then_some((None, 0)),
+            previous: None,
             payload: None,
         };
         self.reader.event(&event, &mut self.out).unwrap();

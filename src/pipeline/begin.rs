@@ -1,0 +1,177 @@
+//! What is done before the first task starts: the checkpoint is read, each table's target is looked at and made, the log is
+//! opened.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::error::PipelineError;
+use super::follow::MAX_DELAY;
+use super::lost::Vigil;
+use super::run::{Parts, Plan};
+use crate::checkpoint::{Checkpoint, Phase, TableState};
+use crate::event::{Epoch, LogPosition, TableId, TableLayout};
+use crate::failpoint;
+use crate::fault::{Fault, chain};
+use crate::sink::Prepared;
+use crate::source::Opened;
+
+/// What is known before the first task starts.
+pub(super) struct Begun {
+    pub(super) checkpoint: Checkpoint,
+    pub(super) opened: Opened,
+    pub(super) known: BTreeMap<TableId, TableState>,
+    pub(super) fresh: Vec<TableLayout>,
+}
+
+/// Reads the checkpoint, looks at both ends and opens the log.
+///
+/// # Errors
+/// One of them cannot be reached or is not as it was left.
+pub(super) async fn begin(parts: &Parts, plan: &Plan) -> Result<Begun, PipelineError> {
+    let loaded = parts.store.load().await?;
+    let mut known = loaded
+        .as_ref()
+        .map(|checkpoint| checkpoint.tables.clone())
+        .unwrap_or_default();
+    leave_out(parts, &mut known);
+    let ids: Vec<TableId> = known.keys().cloned().collect();
+    let (fresh, keyless): (Vec<TableLayout>, Vec<TableLayout>) = parts
+        .source
+        .tables(&ids)
+        .await
+        .map_err(PipelineError::Source)?
+        .into_iter()
+        .partition(TableLayout::is_keyed);
+    for layout in keyless {
+        tracing::error!(table = %layout.table, "new table has no primary key: it is not copied");
+    }
+    if fresh.is_empty() && known.is_empty() {
+        return Err(PipelineError::NoTables);
+    }
+    let is_followed = |state: &&TableState| !matches!(state.phase, Phase::Parked { .. });
+    let followed = known.values().filter(is_followed).map(|state| &state.layout);
+    let written: Vec<TableId> = followed
+        .chain(&fresh)
+        .map(|layout| layout.table.clone())
+        .collect();
+    let apart = parts.sink.tell_apart(&written).await;
+    apart.map_err(PipelineError::Sink)?;
+    prepare(parts, &known, &fresh).await?;
+    let (from, last) = match &loaded {
+        Some(checkpoint) => (Some(checkpoint.position.clone()), checkpoint.epoch),
+        None => (None, Epoch(0)),
+    };
+    let followed: Vec<TableId> = known
+        .keys()
+        .chain(fresh.iter().map(|layout| &layout.table))
+        .cloned()
+        .collect();
+    let opened = open(parts, plan, from, last, followed).await?;
+    let checkpoint = match loaded {
+        Some(mut checkpoint) => {
+            checkpoint.epoch = checkpoint.epoch.max(opened.position.next.epoch);
+            checkpoint.position = opened.position.clone();
+            checkpoint.tables.clone_from(&known);
+            checkpoint
+        }
+        None => Checkpoint::new(&plan.pipeline, opened.position.clone()),
+    };
+    Ok(Begun {
+        checkpoint,
+        opened,
+        known,
+        fresh,
+    })
+}
+
+/// Opens the log; a position that is lost is waited for, unless the pipeline is to end when all is copied.
+async fn open(
+    parts: &Parts,
+    plan: &Plan,
+    from: Option<LogPosition>,
+    last: Epoch,
+    followed: Vec<TableId>,
+) -> Result<Opened, PipelineError> {
+    let mut vigil = Vigil::new(Arc::clone(&parts.status));
+    loop {
+        match parts.source.open(from.clone(), last, followed.clone()).await {
+            Ok(opened) => {
+                vigil.found();
+                return Ok(opened);
+            }
+            Err(error) if !plan.until_copied && error.position_lost() => {
+                parts.clock.sleep(vigil.lost(&*error)).await;
+            }
+            Err(error) if vigil.watching() && matches!(error.fault(), Fault::Transient { .. }) => {
+                parts.status.source_error(&chain(&*error));
+                parts.clock.sleep(MAX_DELAY).await;
+            }
+            Err(error) => return Err(PipelineError::Source(error)),
+        }
+    }
+}
+
+/// Parks tables that the configuration does not capture any more: their changes pass by from here on, so
+/// capturing them again must not look as if they had been followed.
+fn leave_out(parts: &Parts, known: &mut BTreeMap<TableId, TableState>) {
+    for (table, state) in known
+        .iter_mut()
+        .filter(|(table, _)| !parts.source.captures(table))
+    {
+        if !matches!(state.phase, Phase::Parked { .. }) {
+            tracing::warn!(%table, "table is not captured any more: parked");
+            let cause = "the configuration does not capture it; to have it again, capture it and run `replicator resync` with its name";
+            state.phase = Phase::Parked {
+                cause: cause.to_owned(),
+                at: "start".to_owned(),
+            };
+        }
+    }
+}
+
+/// Makes sure that every table has a target of its own, before anything is written.
+async fn prepare(
+    parts: &Parts,
+    known: &BTreeMap<TableId, TableState>,
+    fresh: &[TableLayout],
+) -> Result<(), PipelineError> {
+    let mut occupied = Vec::new();
+    for layout in fresh {
+        if parts.sink.inspect(layout).await.map_err(PipelineError::Sink)? == Prepared::NotEmpty {
+            occupied.push(layout.table.clone());
+        }
+    }
+    if !occupied.is_empty() {
+        return Err(PipelineError::NotEmpty(occupied));
+    }
+    let followed: Vec<&TableLayout> = known
+        .values()
+        // A table that is to be copied again needs nothing of what was there.
+        .filter(|state| {
+            !matches!(
+                state.phase,
+                Phase::Parked { .. } | Phase::Dropped | Phase::Reopening { .. }
+            )
+        })
+        .map(|state| &state.layout)
+        .collect();
+    for state in known.values() {
+        parts.sink.project(&state.layout.table, state.projections());
+    }
+    let mut gone = Vec::new();
+    for layout in &followed {
+        if parts.sink.inspect(layout).await.map_err(PipelineError::Sink)? == Prepared::Absent {
+            gone.push(layout.table.clone());
+        }
+    }
+    if !gone.is_empty() {
+        return Err(PipelineError::TargetGone(gone));
+    }
+    for layout in fresh.iter().chain(followed) {
+        if parts.sink.prepare(layout).await.map_err(PipelineError::Sink)? == Prepared::Created {
+            tracing::info!(table = %layout.table, "target table created");
+            failpoint::hit(failpoint::TABLE_CREATED);
+        }
+    }
+    Ok(())
+}
