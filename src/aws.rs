@@ -1,15 +1,28 @@
 //! What every call to AWS begins with, whichever module makes it: the process's credentials and region as the
 //! AWS SDK's default chain finds them (environment, profile, web identity, container, instance), and the time.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use aws_config::{BehaviorVersion, SdkConfig};
+use aws_config::sts::AssumeRoleProvider;
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::error::CredentialsError;
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
 use aws_smithy_http_client::Connector;
 use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::Provider;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 
+use object_store::CredentialProvider;
+use object_store::aws::AwsCredential;
+use tokio::sync::Mutex;
+
 use crate::clock::Clock;
+use crate::config::DynamodbSource;
+
+/// Credentials that end are asked for anew so long before.
+const MARGIN: Duration = Duration::from_secs(300);
 
 /// What the AWS SDK finds in the process's surroundings, over the one TLS and the proxy that all else goes
 /// through.
@@ -32,4 +45,79 @@ pub async fn configuration() -> SdkConfig {
 pub fn time(clock: &Clock) -> SystemTime {
     let micros = u64::try_from(clock.unix_micros()).unwrap_or_default();
     UNIX_EPOCH + Duration::from_micros(micros)
+}
+
+/// What every call for a source begins with: its region, its endpoint, and the role that it assumes, if it does.
+pub async fn of_source(source: &DynamodbSource) -> SdkConfig {
+    let found = configuration().await;
+    let mut builder = found.into_builder().region(Region::new(source.region.clone()));
+    if let Some(endpoint) = &source.endpoint {
+        builder = builder.endpoint_url(endpoint);
+    }
+    let configuration = builder.build();
+    let Some(role) = &source.role else {
+        return configuration;
+    };
+    let mut assuming = AssumeRoleProvider::builder(&role.arn)
+        .session_name("replicator")
+        .configure(&configuration);
+    if let Some(id) = &role.external_id {
+        assuming = assuming.external_id(id);
+    }
+    let provider = SharedCredentialsProvider::new(assuming.build().await);
+    configuration
+        .into_builder()
+        .credentials_provider(provider)
+        .build()
+}
+
+/// Credentials of the AWS SDK, for the client of object stores, which has a chain of its own that knows less.
+#[derive(Debug)]
+pub struct ObjectCredentials {
+    provider: SharedCredentialsProvider,
+    clock: Clock,
+    /// What the provider gave last, because it may ask a service of AWS at every call.
+    kept: Mutex<Option<Credentials>>,
+}
+
+impl ObjectCredentials {
+    /// Those that a configuration stands for; `None` if it has no provider.
+    pub fn new(aws: &SdkConfig, clock: Clock) -> Option<Arc<ObjectCredentials>> {
+        let provider = aws.credentials_provider()?;
+        Some(Arc::new(ObjectCredentials {
+            provider,
+            clock,
+            kept: Mutex::default(),
+        }))
+    }
+
+    async fn credentials(&self) -> Result<Credentials, CredentialsError> {
+        let now = time(&self.clock);
+        let mut slot = self.kept.lock().await;
+        let fresh = |kept: &Credentials| kept.expiry().is_none_or(|end| now + MARGIN < end);
+        match &*slot {
+            Some(kept) if fresh(kept) => Ok(kept.clone()),
+            Some(_) | None => Ok(slot.insert(self.provider.provide_credentials().await?).clone()),
+        }
+    }
+}
+
+#[async_trait::async_trait]
+impl CredentialProvider for ObjectCredentials {
+    type Credential = AwsCredential;
+
+    async fn get_credential(&self) -> object_store::Result<Arc<AwsCredential>> {
+        let found = self
+            .credentials()
+            .await
+            .map_err(|error| object_store::Error::Generic {
+                store: "S3",
+                source: Box::new(error),
+            })?;
+        Ok(Arc::new(AwsCredential {
+            key_id: found.access_key_id().to_owned(),
+            secret_key: found.secret_access_key().to_owned(),
+            token: found.session_token().map(str::to_owned),
+        }))
+    }
 }

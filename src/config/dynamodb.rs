@@ -44,7 +44,7 @@ pub enum FirstLoad {
 /// Where exports are written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExportPlace {
-    /// The bucket, in the source's region or another.
+    /// The bucket, in the source's region.
     pub bucket: String,
     /// The folder in it, without slashes around it; empty for none.
     pub prefix: String,

@@ -3,6 +3,7 @@
 //! acknowledged is the keeper's to remember, so a restart reads only what is missing.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -57,6 +58,8 @@ struct Work {
     seen: Option<GtidSet>,
     /// Which opening of the table it belongs to.
     opening: u64,
+    /// Dropped once the keeper knows that the chunk is copied.
+    open: Option<mpsc::Sender<Infallible>>,
 }
 
 /// How an attempt ended that did not succeed.
@@ -189,15 +192,18 @@ async fn plan_table(
         .shared
         .status
         .snapshot_begins(&table, estimate.rows, snapshot.rows, snapshot.chunks);
-    let work = |chunk: Chunk| Work {
+    let (open, mut closed) = mpsc::channel(1);
+    let mut open = Some(open);
+    let work = |chunk: Chunk, open: &Option<mpsc::Sender<Infallible>>| Work {
         layout: Arc::clone(&layout),
         chunk,
         low: snapshot.low,
         seen: snapshot.seen.clone(),
         opening,
+        open: open.clone(),
     };
     for chunk in &snapshot.open {
-        copying.hand_out(sender, work(chunk.clone())).await?;
+        copying.hand_out(sender, work(chunk.clone(), &open)).await?;
     }
     let (mut after, mut all) = (snapshot.planned_to.clone(), snapshot.planned_all);
     while !all && copying.shared.routes.is_open(&table, opening) {
@@ -205,11 +211,23 @@ async fn plan_table(
             .again("plan", || copying.source.plan(&layout, after.as_ref()))
             .await?;
         all = chunk.upper.is_none();
+        if all && copying.source.ends_alone() {
+            drop(open.take());
+            tokio::select! {
+                biased;
+                () = copying.stop.cancelled() => return Err(Failed::Stopped),
+                // Nothing is ever sent: this is the end of the last one who could.
+                _ = closed.recv() => {}
+            }
+            if !copying.shared.routes.is_open(&table, opening) {
+                return Err(Failed::Parked);
+            }
+        }
         after.clone_from(&chunk.upper);
         copying
             .tell(Message::Planned(table.clone(), snapshot.low, chunk.clone()))
             .await?;
-        copying.hand_out(sender, work(chunk)).await?;
+        copying.hand_out(sender, work(chunk, &open)).await?;
     }
     Ok(())
 }
@@ -244,6 +262,8 @@ async fn work_off(copying: &Copying, queue: Arc<Mutex<mpsc::Receiver<Work>>>) ->
             Err(Failed::Table(cause)) => copying.park(&table, cause).await?,
             Err(Failed::Pipeline(error)) => return Err(error),
         }
+        // Not before the keeper was told: who waits for this goes by its order of messages.
+        drop(work.open);
     }
 }
 

@@ -119,6 +119,11 @@ pub trait Source: fmt::Debug + Send + Sync {
         after: Option<&'a crate::event::Bound>,
     ) -> BoxFuture<'a, Result<Chunk, SourceError>>;
 
+    /// Whether a table's last chunk, the one without an upper bound, is read only after all others were acknowledged.
+    fn ends_alone(&self) -> bool {
+        false
+    }
+
     /// Begins to read a chunk.
     fn read(&self, read: ChunkRead) -> BoxFuture<'_, Result<Box<dyn ChunkRows>, SourceError>>;
 
