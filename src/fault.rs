@@ -37,6 +37,12 @@ pub trait Classify: std::error::Error {
     fn position_lost(&self) -> bool {
         false
     }
+
+    /// Whether copying everything again, from where the source's log is now, makes a lost position good. It does
+    /// not where the server lacks what was copied: it may only be behind, and a copy of it would go back.
+    fn mended_by_copy(&self) -> bool {
+        false
+    }
 }
 
 /// Renders an error with the whole chain of its sources, separated by `: `, for logs and for the terminal.

@@ -16,6 +16,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mysql_async::prelude::Queryable;
+use replicator::clock::Clock;
+use replicator::config::MysqlSource;
 use replicator::sink::memory::Memory;
 use serde_json::Value;
 use support::pipeline::{Pipeline, SCHEMA, load};
@@ -340,4 +342,50 @@ async fn gtids_turned_on_and_off_under_the_reader() {
     let pipeline = Pipeline::go_on(&db, TABLES, target, folder);
     lost(&pipeline, "the binlog does not hold").await;
     pipeline.stop().await;
+}
+
+/// With `on_position_lost: resnapshot`, what the log does not say any more a copy does: after a purge while it was down, and
+/// after a RESET under the reader. What was deleted meanwhile goes from the target too.
+#[tokio::test]
+async fn a_lost_position_is_copied_again_where_the_configuration_says_so() {
+    let db = TestDb::start(Flavour::Mysql, &[]);
+    db.run(SCHEMA).await;
+    load(&db, 1, 300).await;
+    let source = || MysqlSource {
+        copied_when_lost: true,
+        ..db.source(TABLES)
+    };
+    let (target, folder) = (Memory::new(Clock::real()), Arc::new(tempfile::tempdir().unwrap()));
+    let pipeline = Pipeline::reading(source(), TABLES, target, folder);
+    pipeline.equal(&db).await;
+    let (target, folder) = pipeline.stop().await;
+    let before = epoch(&folder);
+
+    db.run(&[
+        "DELETE FROM shop.orders WHERE id % 3 = 0",
+        "UPDATE shop.orders SET note = 'meanwhile' WHERE id % 7 = 0",
+        "FLUSH BINARY LOGS",
+    ])
+    .await;
+    load(&db, 1000, 1010).await;
+    let current = end_of_log(&db).await.0;
+    db.run(&[&format!("PURGE BINARY LOGS TO '{current}'")]).await;
+    let pipeline = Pipeline::reading(source(), TABLES, target, folder);
+    pipeline.equal(&db).await;
+    assert!(pipeline.view().position_lost.is_none());
+    load(&db, 2000, 2010).await;
+    pipeline.equal(&db).await;
+
+    db.run(&[
+        "DELETE FROM shop.orders WHERE id % 5 = 0",
+        "RESET BINARY LOGS AND GTIDS",
+    ])
+    .await;
+    load(&db, 3000, 3010).await;
+    db.run(&["DELETE FROM shop.orders WHERE id % 11 = 0"]).await;
+    pipeline.equal(&db).await;
+    load(&db, 4000, 4010).await;
+    pipeline.equal(&db).await;
+    let (_, folder) = pipeline.stop().await;
+    assert!(epoch(&folder) > before + 1, "two lineages later");
 }

@@ -226,6 +226,7 @@ impl Ready {
             pipeline: config.pipeline.clone(),
             copy: until_copied || config.source.copies(),
             parallelism: config.source.parallelism(),
+            copied_when_lost: config.source.copied_when_lost(),
             until_copied,
         };
         let done = CancellationToken::new();

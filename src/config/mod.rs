@@ -102,6 +102,14 @@ impl SourceConfig {
         }
     }
 
+    /// Whether every table is copied again where the source no longer continues what was read of it.
+    pub fn copied_when_lost(&self) -> bool {
+        match self {
+            SourceConfig::Mysql(source) => source.copied_when_lost,
+            SourceConfig::Dynamodb(_) => false,
+        }
+    }
+
     /// Pieces of tables that are read at the same time by the first copy; 1…64.
     pub fn parallelism(&self) -> usize {
         match self {
@@ -132,6 +140,8 @@ pub struct MysqlSource {
     pub snapshot: Snapshot,
     /// `server_id` of the binlog reader; `None`: derived from the pipeline's name and a random part.
     pub server_id: Option<u32>,
+    /// Whether every table is copied again where the log no longer continues what was read of it.
+    pub copied_when_lost: bool,
 }
 
 /// How a user of a MySQL server proves who it is, at every connection anew.

@@ -89,7 +89,7 @@ pub(super) struct RawMysql {
 pub(super) enum OnPositionLost {
     /// Nothing is copied any more; the process lives, says so, and goes on if the log comes back.
     Stop,
-    /// Every table is copied again. Not in this version.
+    /// Every table is copied again, from where the log is by then; what its target has beyond that is deleted.
     Resnapshot,
 }
 

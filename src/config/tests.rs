@@ -299,7 +299,7 @@ const MISTAKES: &str = r#"
 /sources/0/dynamodb | { "region": "x", "tables": ["abc"], "first_load": "none" } | sources[0]
 /sources/0/mysql/url | "mysql://u:sw0rd/fi@h/shop" | sources[0].mysql.url
 /sources/0/mysql/auth | "iam" | sources[0].mysql.auth
-/sources/0/mysql/on_position_lost | "resnapshot" | sources[0].mysql.on_position_lost
+/sources/0/mysql/on_position_lost | "copy" | sources[0].mysql.on_position_lost
 /sources/0/mysql/tls/mode | "${MYSQL_PASSWORD}" | sources[0].mysql.tls.mode
 /sources/0/mysql/tls/ca | "rds.pem" | sources[0].mysql.tls.ca
 /sources/0/mysql/tables/- | "${MYSQL_PASSWORD}" | sources[0].mysql.tables[2]

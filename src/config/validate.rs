@@ -170,13 +170,7 @@ fn mysql_source(name: Option<String>, raw: RawMysql, rules: &mut Rules<'_>) -> O
         let template = rules.templates.get(key)?;
         url::parse(template, key, rules.mistakes)
     });
-    if raw.on_position_lost == Some(OnPositionLost::Resnapshot) {
-        rules.mistakes.not_built(
-            "sources[0].mysql.on_position_lost",
-            "resnapshot",
-            "write stop, or remove it, and alert on the metric replicator_position_lost",
-        );
-    }
+    let copied_when_lost = raw.on_position_lost == Some(OnPositionLost::Resnapshot);
     let tls = tls(raw.tls.unwrap_or_default(), rules);
     let login = url.as_ref().map(|url| url.password.clone());
     let login = match raw.auth {
@@ -185,6 +179,17 @@ fn mysql_source(name: Option<String>, raw: RawMysql, rules: &mut Rules<'_>) -> O
     };
     let tables = patterns(raw.tables, rules);
     let snapshot = snapshot(&raw.snapshot.unwrap_or_default(), rules);
+    if copied_when_lost
+        && snapshot
+            .as_ref()
+            .is_some_and(|snapshot| snapshot.mode == SnapshotMode::Never)
+    {
+        rules.mistakes.add(
+            "sources[0].mysql.on_position_lost",
+            "is resnapshot, and snapshot.mode is never",
+            "set snapshot.mode to initial, or on_position_lost to stop",
+        );
+    }
     let server_id = match raw.server_id.map(u32::try_from) {
         None => Some(None),
         Some(Ok(id)) if id > 0 => Some(Some(id)),
@@ -208,6 +213,7 @@ fn mysql_source(name: Option<String>, raw: RawMysql, rules: &mut Rules<'_>) -> O
         tables: tables?,
         snapshot: snapshot?,
         server_id: server_id?,
+        copied_when_lost,
     })
 }
 

@@ -6,14 +6,14 @@ use std::sync::Arc;
 
 use super::error::PipelineError;
 use super::follow::MAX_DELAY;
-use super::lost::Vigil;
+use super::lost::{Patience, Vigil};
 use super::run::{Parts, Plan};
 use crate::checkpoint::{Checkpoint, Phase, TableState};
 use crate::event::{Epoch, LogPosition, TableId, TableLayout};
 use crate::failpoint;
-use crate::fault::{Fault, chain};
+use crate::fault::{Classify, Fault, chain};
 use crate::sink::Prepared;
-use crate::source::Opened;
+use crate::source::{Opened, SourceError};
 
 /// What is known before the first task starts.
 pub(super) struct Begun {
@@ -23,11 +23,15 @@ pub(super) struct Begun {
     pub(super) fresh: Vec<TableLayout>,
 }
 
-/// Reads the checkpoint, looks at both ends and opens the log.
+/// Reads the checkpoint, looks at both ends and opens the log; `lost`: what it ended with when it was last read.
 ///
 /// # Errors
 /// One of them cannot be reached or is not as it was left.
-pub(super) async fn begin(parts: &Parts, plan: &Plan) -> Result<Begun, PipelineError> {
+pub(super) async fn begin(
+    parts: &Parts,
+    plan: &Plan,
+    lost: Option<SourceError>,
+) -> Result<Begun, PipelineError> {
     let loaded = parts.store.load().await?;
     let mut known = loaded
         .as_ref()
@@ -66,7 +70,17 @@ pub(super) async fn begin(parts: &Parts, plan: &Plan) -> Result<Begun, PipelineE
         .chain(fresh.iter().map(|layout| &layout.table))
         .cloned()
         .collect();
-    let opened = open(parts, plan, from, last, followed).await?;
+    let opened = match lost {
+        None => open(parts, plan, from.clone(), last, followed.clone()).await,
+        Some(error) => Err(PipelineError::Source(error)),
+    };
+    let opened = match opened {
+        Err(PipelineError::Source(error)) if from.is_some() && plan.patience().begins_anew(&*error) => {
+            copy_again(&mut known, &*error);
+            open(parts, plan, None, last, followed).await?
+        }
+        opened => opened?,
+    };
     let checkpoint = match loaded {
         Some(mut checkpoint) => {
             checkpoint.epoch = checkpoint.epoch.max(opened.position.next.epoch);
@@ -84,6 +98,23 @@ pub(super) async fn begin(parts: &Parts, plan: &Plan) -> Result<Begun, PipelineE
     })
 }
 
+/// What the log does not say any more, a copy does.
+fn copy_again(known: &mut BTreeMap<TableId, TableState>, lost: &(dyn Classify + Send + Sync)) {
+    let reason = chain(lost);
+    tracing::error!(
+        error = reason,
+        hint = lost.hint(),
+        on_position_lost = "resnapshot",
+        "position lost: every table is copied again"
+    );
+    for state in known.values_mut() {
+        // Of a parked one a person has to decide, as before.
+        if !matches!(state.phase, Phase::Parked { .. }) {
+            state.reopen(format!("position lost: {reason}"), false);
+        }
+    }
+}
+
 /// Opens the log; a position that is lost is waited for, unless the pipeline is to end when all is copied.
 async fn open(
     parts: &Parts,
@@ -93,13 +124,18 @@ async fn open(
     followed: Vec<TableId>,
 ) -> Result<Opened, PipelineError> {
     let mut vigil = Vigil::new(Arc::clone(&parts.status));
+    let patience = Patience {
+        copies: from.is_some() && plan.copied_when_lost,
+        ..plan.patience()
+    };
     loop {
         match parts.source.open(from.clone(), last, followed.clone()).await {
             Ok(opened) => {
                 vigil.found();
                 return Ok(opened);
             }
-            Err(error) if !plan.until_copied && error.position_lost() => {
+            // At the present there is nothing to copy again for.
+            Err(error) if patience.waits_for(&*error) => {
                 parts.clock.sleep(vigil.lost(&*error)).await;
             }
             Err(error) if vigil.watching() && matches!(error.fault(), Fault::Transient { .. }) => {

@@ -12,7 +12,7 @@ use super::batcher::Batcher;
 use super::breaks::Copies;
 use super::error::PipelineError;
 use super::hold::Held;
-use super::lost::Vigil;
+use super::lost::{Patience, Vigil};
 use super::mark::Mark;
 use super::message::{Delivery, Message, Shared};
 use super::queue;
@@ -123,8 +123,8 @@ pub struct Follow {
     pub(super) unsent: Vec<Writing>,
     /// How often tables were copied again by themselves.
     pub(super) copies: Copies,
-    /// Whether a lost position is waited for.
-    waits: bool,
+    /// What is done about a lost position.
+    patience: Patience,
     vigil: Vigil,
 }
 
@@ -165,7 +165,7 @@ impl Follow {
         position: LogPosition,
     ) -> Follow {
         Follow {
-            waits: false,
+            patience: Patience::default(),
             vigil: Vigil::new(Arc::clone(&shared.status)),
             source,
             sink,
@@ -186,10 +186,10 @@ impl Follow {
         }
     }
 
-    /// Whether it outlasts a lost position.
+    /// What it does about a lost position: it ends, unless it is told to wait.
     #[must_use]
-    pub fn outlasting(self, waits: bool) -> Follow {
-        Follow { waits, ..self }
+    pub fn with(self, patience: Patience) -> Follow {
+        Follow { patience, ..self }
     }
 
     /// Follows until stopped.
@@ -206,7 +206,7 @@ impl Follow {
             };
             let after = match error.fault() {
                 Fault::Transient { after } => after.unwrap_or(Duration::ZERO),
-                Fault::Table(_) | Fault::Fatal if self.waits && error.position_lost() => {
+                Fault::Table(_) | Fault::Fatal if self.patience.waits_for(&*error) => {
                     self.vigil.lost(&*error)
                 }
                 Fault::Table(_) | Fault::Fatal => return Err(PipelineError::Source(error)),
@@ -449,7 +449,7 @@ impl Follow {
                         );
                         self.shared.status.source_error(&chain(&*error));
                     }
-                    Fault::Table(_) | Fault::Fatal if self.waits && error.position_lost() => {
+                    Fault::Table(_) | Fault::Fatal if self.patience.waits_for(&*error) => {
                         wait = self.vigil.lost(&*error);
                     }
                     Fault::Table(_) | Fault::Fatal => return Err(PipelineError::Source(error)),

@@ -18,6 +18,27 @@ const REMIND: u64 = 60;
 /// How long an opened log must hold to count as found, if nothing was committed in it.
 const SETTLED: Duration = Duration::from_secs(10);
 
+/// What is done about a lost position.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Patience {
+    /// Whether it is waited for.
+    pub waits: bool,
+    /// Whether every table is copied again where that makes it good.
+    pub copies: bool,
+}
+
+impl Patience {
+    /// Whether the source may continue what was read by itself, and is looked at again.
+    pub(super) fn waits_for(self, error: &(dyn Classify + Send + Sync)) -> bool {
+        self.waits && error.position_lost() && !self.begins_anew(error)
+    }
+
+    /// Whether every table is copied again.
+    pub(super) fn begins_anew(self, error: &(dyn Classify + Send + Sync)) -> bool {
+        self.copies && error.mended_by_copy()
+    }
+}
+
 /// Keeps watch over a lost position.
 #[derive(Debug)]
 pub(super) struct Vigil {

@@ -13,6 +13,7 @@ use super::begin::{Begun, begin};
 use super::error::PipelineError;
 use super::follow::{Follow, OpenRequest, Opening, Requests};
 use super::keeper::Keeper;
+use super::lost::Patience;
 use super::message::{InFlight, Message, Shared};
 use super::releases::Release;
 use super::retention;
@@ -26,7 +27,7 @@ use crate::clock::Clock;
 use crate::config::SchemaChanges;
 use crate::event::{LogPosition, TableId, TableLayout};
 use crate::sink::Sink;
-use crate::source::{Opened, Source};
+use crate::source::{Opened, Source, SourceError};
 use crate::status::Status;
 use crate::task::{self, Task};
 
@@ -59,10 +60,22 @@ pub struct Plan {
     pub copy: bool,
     /// Chunks read at the same time.
     pub parallelism: usize,
+    /// Whether every table is copied again where the log does not continue what was read of it.
+    pub copied_when_lost: bool,
     /// Whether to end when every table is copied.
     pub until_copied: bool,
     /// What is done where columns change.
     pub policies: SchemaChanges,
+}
+
+impl Plan {
+    /// What is done about a lost position; a plan that ends waits for nothing.
+    pub(super) fn patience(&self) -> Patience {
+        Patience {
+            waits: !self.until_copied,
+            copies: self.copied_when_lost,
+        }
+    }
 }
 
 /// Runs a pipeline until `stop`, or until every table is copied if the plan says so.
@@ -83,11 +96,28 @@ pub async fn run_steered(
     steering: Arc<Steering>,
     stop: CancellationToken,
 ) -> Result<(), PipelineError> {
+    let mut lost = None;
+    loop {
+        let end = once(parts.clone(), plan.clone(), lost.take(), (&steering, &stop)).await;
+        match end {
+            Err(PipelineError::Source(error)) if plan.patience().begins_anew(&*error) => lost = Some(error),
+            end => return end,
+        }
+    }
+}
+
+/// One life of a pipeline, from opening the log to losing it.
+async fn once(
+    parts: Parts,
+    plan: Plan,
+    lost: Option<SourceError>,
+    (steering, stop): (&Steering, &CancellationToken),
+) -> Result<(), PipelineError> {
     let begun = tokio::select! {
         biased;
         // Nothing was sent yet: there is nothing to keep.
         () = stop.cancelled() => return Ok(()),
-        begun = begin(&parts, &plan) => begun?,
+        begun = begin(&parts, &plan, lost) => begun?,
     };
     let Begun {
         checkpoint,
@@ -97,9 +127,9 @@ pub async fn run_steered(
     } = begun;
     let (source, status) = (Arc::clone(&parts.source), Arc::clone(&parts.status));
     let _watch = task::spawn("retention", retention::watch(source, status, parts.clock.clone()));
-    let running = Running::start(parts, plan, checkpoint, (opened, &fresh), &stop);
+    let running = Running::start(parts, plan, checkpoint, (opened, &fresh), stop);
     steering.begin(running.opens.clone(), running.plan.copy);
-    let end = running.drive(known, fresh, stop).await;
+    let end = running.drive(known, fresh, stop.clone()).await;
     steering.end();
     end
 }
@@ -186,7 +216,7 @@ impl Running {
             halt.clone(),
             position.clone(),
         );
-        let follow = follow.outlasting(!plan.until_copied).run(opened.items);
+        let follow = follow.with(plan.patience()).run(opened.items);
         let follow = task::spawn("follow", follow);
         Running {
             parts,

@@ -77,6 +77,7 @@ impl World {
             pipeline: "sim".to_owned(),
             copy: true,
             parallelism: 3,
+            copied_when_lost: false,
             until_copied: false,
         };
         let stop = CancellationToken::new();

@@ -103,6 +103,7 @@ impl TestDb {
                 chunk_rows: 100,
             },
             server_id: None,
+            copied_when_lost: false,
         }
     }
 

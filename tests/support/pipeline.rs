@@ -70,6 +70,7 @@ impl Pipeline {
             Clock::turnable(),
             CancellationToken::new(),
         );
+        let copied_when_lost = source.copied_when_lost;
         let parts = Parts {
             source: Arc::new(Mysql::new(source, clock.clone())),
             sink: Arc::new(target.clone()),
@@ -82,6 +83,7 @@ impl Pipeline {
             pipeline: "test".to_owned(),
             copy: true,
             parallelism: 2,
+            copied_when_lost,
             until_copied: false,
         };
         let (running, report) = (run(parts, plan, stop.clone()), Arc::clone(&status));

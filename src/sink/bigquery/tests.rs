@@ -36,6 +36,7 @@ fn config(rest: &str, write: &str) -> Config {
                 chunk_rows: 1,
             },
             server_id: None,
+            copied_when_lost: false,
         }),
         sink: BigQuerySink {
             project: "p".to_owned(),

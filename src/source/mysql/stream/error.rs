@@ -74,6 +74,8 @@ pub enum StreamError {
     Errant {
         /// Which.
         gtids: String,
+        /// Whether it is the very server that had them: it was reset or restored, and will not catch up.
+        reset: bool,
     },
     /// The server refuses to send its log on.
     #[error("the server does not send its binlog on: {text}")]
@@ -126,6 +128,18 @@ impl Classify for StreamError {
         }
     }
 
+    fn mended_by_copy(&self) -> bool {
+        matches!(
+            self,
+            StreamError::Lost { .. }
+                | StreamError::Errant { reset: true, .. }
+                | StreamError::Refused {
+                    refusal: Refusal::Gone | Refusal::Beyond,
+                    ..
+                }
+        )
+    }
+
     fn position_lost(&self) -> bool {
         match self {
             StreamError::Lost { .. } | StreamError::Errant { .. } => true,
@@ -165,8 +179,9 @@ impl Classify for StreamError {
                 "the server is newer than this replicator, or has a plugin that writes events of its own: update the replicator".to_owned()
             }
             StreamError::Incident { .. } | StreamError::Cut { .. } => COPY_ANEW.to_owned(),
-            StreamError::Lost { .. } => format!("{KEEP_LONGER} {COPY_ANEW}"),
-            StreamError::Errant { .. } => format!("{RIGHT_SERVER} {COPY_ANEW}"),
+            StreamError::Lost { .. } => format!("{KEEP_LONGER} {COPY_AGAIN}"),
+            StreamError::Errant { reset: true, .. } => COPY_AGAIN.to_owned(),
+            StreamError::Errant { reset: false, .. } => format!("{RIGHT_SERVER} {COPY_ANEW}"),
             StreamError::NoTable(_) => "create the table, or take it out of the source's tables".to_owned(),
         })
     }
@@ -174,13 +189,14 @@ impl Classify for StreamError {
 
 const COPY_ANEW: &str =
     "stop the replicator, drop the target tables, remove the checkpoint and start: everything is copied anew";
+const COPY_AGAIN: &str = "set sources[0].mysql.on_position_lost to resnapshot and start again: every table is copied beside the stream, and what its target has beyond that is deleted";
 const KEEP_LONGER: &str = "keep binlogs longer (binlog_expire_logs_seconds; on Aurora and RDS CALL mysql.rds_set_configuration('binlog retention hours', 72)); then, unless sources[0].mysql.url names another server than before by mistake,";
 const RIGHT_SERVER: &str = "connect to the server that has them (a replica that is behind is waited for), or, if a failover or a RESET lost them for good,";
 
 /// What to do about a refusal; `None` where waiting is the cure.
 fn refusal_hint(refusal: Refusal) -> Option<String> {
     Some(match refusal {
-        Refusal::Gone | Refusal::Beyond => format!("{KEEP_LONGER} {COPY_ANEW}"),
+        Refusal::Gone | Refusal::Beyond => format!("{KEEP_LONGER} {COPY_AGAIN}"),
         Refusal::Errant => format!("{RIGHT_SERVER} {COPY_ANEW}"),
         Refusal::Mode => "set gtid_mode=ON_PERMISSIVE at the server (OFF_PERMISSIVE, if it is OFF) until what was written under another mode is copied: that goes on by itself".to_owned(),
         Refusal::TooLarge => "raise max_allowed_packet at the server, up to 1 GiB: SET GLOBAL max_allowed_packet = 1073741824".to_owned(),

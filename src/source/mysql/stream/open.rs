@@ -247,6 +247,7 @@ fn by_gtids(info: &ServerInfo, from: &LogPosition, proven: bool) -> Result<GtidS
     if !proven && !ours.is_subset(executed) {
         return Err(StreamError::Errant {
             gtids: ours.subtract(executed).to_string(),
+            reset: *from.server == *identity(info),
         });
     }
     if !purged.is_subset(ours) {
