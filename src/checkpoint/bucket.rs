@@ -90,14 +90,14 @@ impl Bucket {
         Ok(Some((document, version)))
     }
 
-    /// Writes a document if the object still is what `mode` says. An answer that does not come leaves
-    /// open whether it was written, so the object is looked at: no two writes have the same lease.
     /// What is there, whoever owns it.
     pub(super) async fn peek(&self) -> Result<Option<Checkpoint>, CheckpointError> {
         let found = self.get().await?;
         Ok(found.and_then(|(document, _version)| document.checkpoint))
     }
 
+    /// Writes a document if the object still is what `mode` says. An answer that does not come leaves
+    /// open whether it was written, so the object is looked at: no two writes have the same lease.
     async fn put(&self, document: &Document, mut mode: PutMode) -> Result<Put, CheckpointError> {
         let text = bytes::Bytes::from(document.to_text(self.of())?);
         let began = self.clock.now();

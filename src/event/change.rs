@@ -113,9 +113,11 @@ impl LogPosition {
     pub fn pass(&mut self, point: &CommitPoint) {
         // A log that is opened by GTIDs is read from the beginning of a file: no copy may begin at a place that rows
         // which were sent lie behind.
-        self.next = self.next.max(point.next);
-        self.file_name = Arc::clone(&point.file_name);
-        self.file_born = point.file_born;
+        if point.next >= self.next {
+            self.next = point.next;
+            self.file_name = Arc::clone(&point.file_name);
+            self.file_born = point.file_born;
+        }
         match (&mut self.gtids, &point.gtid) {
             (Some(set), Some(gtid)) => set.insert(gtid),
             // A transaction without a GTID: from here on the place in the file says what a set cannot.
@@ -130,7 +132,7 @@ impl LogPosition {
         }
         // Proof by an event of a file that may be purged by now is worth less than by the file at hand.
         let proof = point.last_event.or(self.last_event);
-        self.last_event = proof.filter(|event| event.start.file == point.next.coord.file);
+        self.last_event = proof.filter(|event| event.start.file == self.next.coord.file);
     }
 }
 
