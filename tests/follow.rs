@@ -114,6 +114,78 @@ async fn mariadb_with_compressed_events() {
     copies_and_follows(Flavour::MariaDb, &options).await;
 }
 
+/// A replica takes over: other coordinates, the same transactions, in two domains.
+#[tokio::test]
+async fn mariadb_goes_on_by_gtid_at_another_server() {
+    let first = TestDb::start(Flavour::MariaDb, &["--log-slave-updates=ON"]);
+    let second = TestDb::start(Flavour::MariaDb, &["--server-id=2", "--log-slave-updates=ON"]);
+    // So that its coordinates are others.
+    second
+        .run(&[
+            "SET GLOBAL gtid_domain_id = 9",
+            "FLUSH BINARY LOGS",
+            "FLUSH BINARY LOGS",
+        ])
+        .await;
+    let replicate = format!(
+        "CHANGE MASTER TO MASTER_HOST='{}', MASTER_PORT={}, MASTER_USER='copy', MASTER_USE_GTID=slave_pos",
+        first.host, first.port
+    );
+    first
+        .run(&[
+            "CREATE USER copy@'%'",
+            "GRANT REPLICATION SLAVE ON *.* TO copy@'%'",
+        ])
+        .await;
+    second.run(&[replicate.as_str(), "START SLAVE"]).await;
+    first.run(SCHEMA).await;
+    load(&first, 1, 300).await;
+    let pipeline = Pipeline::start(&first, TABLES);
+    pipeline.copied().await;
+    first
+        .run(&[
+            "DELETE FROM shop.orders WHERE id % 10 = 1",
+            "SET SESSION gtid_domain_id = 1",
+            "INSERT INTO shop.orders VALUES (9001, 'another domain', 1)",
+        ])
+        .await;
+    pipeline.equal(&first).await;
+    let (target, folder) = pipeline.stop().await;
+    first
+        .run(&["UPDATE shop.orders SET note = 'before the failover', id = id + 1000 WHERE id % 3 = 0"])
+        .await;
+    let end: Option<String> = first
+        .connect()
+        .await
+        .query_first("SELECT @@GLOBAL.gtid_binlog_pos")
+        .await
+        .unwrap();
+    let replicated: Option<i64> = second
+        .connect()
+        .await
+        .exec_first("SELECT MASTER_GTID_WAIT(?, 30)", (end,))
+        .await
+        .unwrap();
+    assert_eq!(replicated, Some(0));
+    second.run(&["STOP SLAVE", "RESET SLAVE ALL"]).await;
+    first
+        .run(&["INSERT INTO shop.orders VALUES (9002, 'lost with the first server', 1)"])
+        .await;
+    second
+        .run(&["UPDATE shop.orders SET amount = amount + 1 WHERE id % 2 = 0"])
+        .await;
+    let pipeline = Pipeline::go_on(&second, TABLES, target, folder);
+    pipeline.equal(&second).await;
+    second.restart();
+    load(&second, 20_000, 20_010).await;
+    pipeline.equal(&second).await;
+    let (target, folder) = pipeline.stop().await;
+    // The first one has none of what was written since.
+    let pipeline = Pipeline::go_on(&first, TABLES, target, folder);
+    pipeline.lost("copied already: 0-2-9,9-2-1").await;
+    pipeline.stop().await;
+}
+
 /// Rows that are written while the snapshot runs.
 #[tokio::test]
 async fn a_snapshot_beside_a_load() {

@@ -46,20 +46,6 @@ async fn go_on(db: &TestDb, (target, folder): Stopped) -> Pipeline {
     pipeline
 }
 
-/// Waits until the pipeline says that its position is lost, for a reason that holds `text`.
-async fn lost(pipeline: &Pipeline, text: &str) {
-    pipeline
-        .wait(text, async || {
-            let view = pipeline.view();
-            let said = view
-                .problems
-                .first()
-                .is_some_and(|problem| problem.contains(text));
-            view.position_lost.is_some_and(|lost| lost.cure.is_some()) && said && !view.ready
-        })
-        .await;
-}
-
 /// Looks again at once, and waits until the log goes on.
 async fn found(pipeline: &Pipeline) {
     pipeline
@@ -179,10 +165,10 @@ async fn by_gtids_from_server_to_server() {
 
     // Back to the old one, which lacks what the new one wrote: it waits until that has caught up.
     let pipeline = Pipeline::go_on(&one, TABLES, stopped.0, stopped.1);
-    lost(&pipeline, "does not have transactions that were copied").await;
+    pipeline.lost("does not have transactions that were copied").await;
     let stopped = pipeline.stop().await;
     let pipeline = Pipeline::go_on(&one, TABLES, stopped.0, stopped.1);
-    lost(&pipeline, "does not have transactions that were copied").await;
+    pipeline.lost("does not have transactions that were copied").await;
     replicate(&one, &two).await;
     caught_up(&one, &two).await;
     found(&pipeline).await;
@@ -204,14 +190,14 @@ async fn purged_and_reset(one: &TestDb, two: &TestDb, pipeline: Pipeline) {
     let current = end_of_log(one).await.0;
     one.run(&[&format!("PURGE BINARY LOGS TO '{current}'")]).await;
     let pipeline = Pipeline::go_on(one, TABLES, stopped.0, stopped.1);
-    lost(&pipeline, "purged transactions that were not copied").await;
+    pipeline.lost("purged transactions that were not copied").await;
     // The other one has them.
     let pipeline = go_on(two, pipeline.stop().await).await;
 
     // RESET under the reader.
     two.run(&["RESET BINARY LOGS AND GTIDS"]).await;
     load(two, 6000, 6010).await;
-    lost(&pipeline, "does not have transactions that were copied").await;
+    pipeline.lost("does not have transactions that were copied").await;
     pipeline.stop().await;
 }
 
@@ -323,7 +309,7 @@ async fn gtids_turned_on_and_off_under_the_reader() {
     mode("ON_PERMISSIVE").await;
     mode("ON").await;
     let pipeline = Pipeline::go_on(&db, TABLES, stopped.0, stopped.1);
-    lost(&pipeline, "anonymous transaction").await;
+    pipeline.lost("anonymous transaction").await;
     mode("ON_PERMISSIVE").await;
     found(&pipeline).await;
     pipeline.equal(&db).await;
@@ -340,7 +326,7 @@ async fn gtids_turned_on_and_off_under_the_reader() {
     let (target, folder) = pipeline.stop().await;
     db.run(&["RESET BINARY LOGS AND GTIDS"]).await;
     let pipeline = Pipeline::go_on(&db, TABLES, target, folder);
-    lost(&pipeline, "the binlog does not hold").await;
+    pipeline.lost("the binlog does not hold").await;
     pipeline.stop().await;
 }
 

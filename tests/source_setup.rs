@@ -16,8 +16,11 @@ use std::path::Path;
 use mysql_async::prelude::Queryable;
 use replicator::clock::Clock;
 use replicator::config::{Login, MysqlSource, Secret, SnapshotMode, Tls, TlsMode};
+use replicator::event::TableId;
 use replicator::fault::{Classify, Fault};
 use replicator::source::Severity;
+use replicator::source::mysql::Decoder;
+use replicator::source::mysql::catalog_read::read_table;
 use replicator::source::mysql::connect::Connector;
 use replicator::source::mysql::error::MysqlError;
 use replicator::source::mysql::preflight::{Facts, judge};
@@ -198,6 +201,8 @@ async fn wrong_set_ups_are_told_all_at_once() {
         "CREATE TABLE shop.items (id INT PRIMARY KEY, o INT, \
          CONSTRAINT gone FOREIGN KEY (o) REFERENCES shop.orders (id) ON DELETE CASCADE)",
         "CREATE TABLE shop.log (line TEXT) ENGINE=MyISAM",
+        "CREATE TABLE shop.prices (id INT PRIMARY KEY, price INT) WITH SYSTEM VERSIONING",
+        "CREATE SEQUENCE shop.numbers",
     ])
     .await;
     assert_eq!(
@@ -208,10 +213,19 @@ async fn wrong_set_ups_are_told_all_at_once() {
             "Warning binlog_row_metadata",
             "Error shop.nothing",
             "Error primary key",
+            "Error system versioning",
             "Warning engine",
             "Warning foreign keys",
         ]
     );
+    // Also where the columns that say when are declared: they look like others in the log.
+    db.run(&["CREATE TABLE shop.rates (id INT PRIMARY KEY, s TIMESTAMP(6) GENERATED ALWAYS AS ROW START, \
+             e TIMESTAMP(6) GENERATED ALWAYS AS ROW END, PERIOD FOR SYSTEM_TIME (s, e)) WITH SYSTEM VERSIONING"])
+        .await;
+    let (id, mut conn) = (TableId::new("shop", "rates"), db.connect().await);
+    let rates = read_table(&mut conn, &id).await.unwrap().unwrap();
+    let refused = Decoder::from_catalog(&rates).unwrap_err().to_string();
+    assert!(refused.contains("ROW START"), "{refused}");
 }
 
 #[tokio::test]

@@ -196,6 +196,7 @@ mod tests {
             file_born: 1_700_000_000,
             next,
             gtids: Some("3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5:t:2".parse().unwrap()),
+            domains: None,
             last_event: Some(LastEvent {
                 start: next.coord,
                 crc: u32::MAX,
@@ -203,7 +204,7 @@ mod tests {
             prepared: Vec::new(),
         };
         let mut checkpoint = Checkpoint::new("shop", position);
-        let mut snapshot = SnapshotState::new(next, checkpoint.position.gtids.clone());
+        let mut snapshot = SnapshotState::new(next, checkpoint.position.seen());
         let bound = |text: &str| Some(Bound(vec![text.to_owned(), "'x'".to_owned()]));
         for (lower, upper) in [(None, bound("1")), (bound("1"), bound("22"))] {
             snapshot.planned(Chunk { lower, upper });

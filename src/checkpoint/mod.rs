@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::{Bound, Chunk, Epoch, GtidSet, LogPosition, TableId, TableLayout, TxnStart};
+use crate::event::{Bound, Chunk, Epoch, LogPosition, Seen, TableId, TableLayout, TxnStart};
 
 mod bucket;
 mod columns;
@@ -106,7 +106,7 @@ pub struct SnapshotState {
     /// that has executed `seen`. Never taken again.
     pub low: TxnStart,
     /// The transactions that a chunk's server must have executed; `None` without GTIDs.
-    pub seen: Option<GtidSet>,
+    pub seen: Option<Seen>,
     /// Chunks that were planned and are not acknowledged, in key order.
     pub open: Vec<Chunk>,
     /// Keys up to here are planned: acknowledged unless in `open`. `None`: none.
@@ -121,7 +121,7 @@ pub struct SnapshotState {
 
 impl SnapshotState {
     /// A snapshot of which nothing is done yet.
-    pub fn new(low: TxnStart, seen: Option<GtidSet>) -> SnapshotState {
+    pub fn new(low: TxnStart, seen: Option<Seen>) -> SnapshotState {
         SnapshotState {
             low,
             seen,

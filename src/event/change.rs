@@ -3,7 +3,8 @@
 
 use std::sync::Arc;
 
-use super::gtid::{Gtid, GtidSet};
+use super::domain::GlobalId;
+use super::gtid::GtidSet;
 use super::order::{OrderKey, Ordinal};
 use super::position::{LastEvent, LogPosition, TxnStart};
 use super::row::{RowImages, RowRef};
@@ -95,7 +96,7 @@ pub struct CommitPoint {
     /// Name of the file that `next` lies in.
     pub file_name: Arc<str>,
     /// The transaction that ended here; `None` for anonymous ones, heartbeats and rotations.
-    pub gtid: Option<Gtid>,
+    pub gtid: Option<GlobalId>,
     /// The file's birth: timestamp of its FORMAT_DESCRIPTION event, Unix seconds.
     pub file_born: u32,
     /// The last event of the transaction that ended here; `None` where none did.
@@ -119,9 +120,14 @@ impl LogPosition {
             self.file_born = point.file_born;
         }
         match (&mut self.gtids, &point.gtid) {
-            (Some(set), Some(gtid)) => set.insert(gtid),
+            (Some(set), Some(GlobalId::Gtid(gtid))) => set.insert(gtid),
+            (_, Some(GlobalId::Domain(gtid))) => {
+                if let Some(domains) = &mut self.domains {
+                    domains.pass(*gtid);
+                }
+            }
             // A transaction without a GTID: from here on the place in the file says what a set cannot.
-            (gtids, None) if point.committed_micros.is_some() => *gtids = None,
+            (gtids, None) if point.committed_micros.is_some() => (*gtids, self.domains) = (None, None),
             (_, _) => {}
         }
         if self.gtids.is_none() {

@@ -3,10 +3,11 @@
 //!
 //! Order of reading: [`table`] (which table, which columns), [`value`] (one cell), [`row`] (images
 //! that decode themselves into a visitor), [`order`] (the number that decides which row is newer),
-//! [`gtid`], [`sequence`], [`position`] and [`xa`] (where a reader is), [`change`] (what travels).
+//! [`gtid`], [`domain`], [`sequence`], [`position`] and [`xa`] (where a reader is), [`change`] (what travels).
 
 pub mod change;
 pub mod chunk;
+pub mod domain;
 pub mod gtid;
 pub mod order;
 pub mod position;
@@ -18,6 +19,7 @@ pub mod xa;
 
 pub use change::{AlterSaid, Break, BreakCause, Change, CommitPoint, Ddl, DdlWhat, Item, Op, RowChanges};
 pub use chunk::{Bound, Chunk};
+pub use domain::{DomainGtid, DomainPosition, DomainState, GlobalId, Seen};
 pub use gtid::{Gtid, GtidSet, GtidSource, Interval};
 pub use order::{OrderKey, Ordinal};
 pub use position::{BinlogCoord, Epoch, LastEvent, LogPosition, TxnStart};

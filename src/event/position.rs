@@ -4,6 +4,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::domain::{DomainPosition, Seen};
 use super::gtid::GtidSet;
 use super::xa::Prepared;
 
@@ -112,11 +113,25 @@ pub struct LogPosition {
     pub next: TxnStart,
     /// Every transaction before, those that were purged long ago included; `None` without GTIDs.
     pub gtids: Option<GtidSet>,
+    /// MariaDB: the last transaction before, of each domain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub domains: Option<DomainPosition>,
     /// The last committed transaction's last event, where one was read.
     pub last_event: Option<LastEvent>,
     /// XA transactions that were prepared before and neither committed nor rolled back yet.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub prepared: Vec<Prepared>,
+}
+
+impl LogPosition {
+    /// What a server must have executed to be past it; `None` without identifiers.
+    pub fn seen(&self) -> Option<Seen> {
+        match (&self.gtids, &self.domains) {
+            (Some(set), _) => Some(Seen::Gtids(set.clone())),
+            (None, Some(domains)) if !domains.is_empty() => Some(Seen::Domains(domains.clone())),
+            (None, _) => None,
+        }
+    }
 }
 
 impl fmt::Display for LogPosition {

@@ -118,7 +118,7 @@ mod tests {
 
     use super::*;
     use crate::event::{
-        BinlogCoord, CellVisitor, Change, Epoch, Gtid, GtidSource, LastEvent, Op, Ordinal, RowError,
+        BinlogCoord, CellVisitor, Change, DomainGtid, Epoch, GlobalId, LastEvent, Op, Ordinal, RowError,
         RowImages, RowRef, TxnStart,
     };
 
@@ -180,12 +180,12 @@ mod tests {
                 coord,
             },
             file_name: "f".into(),
-            gtid: gtid.map(|number| Gtid {
-                source: GtidSource {
-                    uuid: 1,
-                    tag: "".into(),
-                },
-                number,
+            gtid: gtid.map(|number| {
+                GlobalId::Domain(DomainGtid {
+                    domain: 0,
+                    server: 1,
+                    number,
+                })
             }),
             file_born: 0,
             last_event: gtid.map(|_| LastEvent { start: coord, crc: 1 }),
@@ -230,7 +230,7 @@ mod tests {
         assert_eq!(points.len(), 2);
         let last = points.last().unwrap();
         assert_eq!(last.next.coord.offset, 30);
-        assert_eq!(last.gtid.as_ref().unwrap().number, 2);
+        assert_eq!(last.gtid, point(0, Some(2)).gtid);
         assert_eq!(last.last_event.unwrap().start.offset, 20);
     }
 

@@ -20,7 +20,7 @@ use super::releases::Release;
 use super::routes::Writing;
 use super::steer::Answer;
 use crate::checkpoint::{Phase, SnapshotState, TableState};
-use crate::event::{CommitPoint, Item, LogPosition, TableId, TxnStart};
+use crate::event::{CommitPoint, Item, LogPosition, Seen, TableId, TxnStart};
 use crate::fault::{Fault, chain};
 use crate::sink::Sink;
 use crate::source::{ItemStream, Opened, Source, SourceError};
@@ -52,7 +52,7 @@ impl Opening {
     pub fn phase(self, at: &LogPosition, low: TxnStart) -> Phase {
         match self {
             Opening::Copied => match &at.gtids {
-                Some(seen) => Phase::Snapshot(SnapshotState::new(low, Some(seen.clone()))),
+                Some(seen) => Phase::Snapshot(SnapshotState::new(low, Some(Seen::Gtids(seen.clone())))),
                 None => Phase::Opening,
             },
             Opening::Followed => Phase::Streaming,

@@ -80,7 +80,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::event::{BinlogCoord, Epoch, Gtid, GtidSet, GtidSource, TxnStart};
+    use crate::event::{BinlogCoord, Epoch, GlobalId, Gtid, GtidSet, GtidSource, TxnStart};
 
     fn position() -> LogPosition {
         let next = TxnStart {
@@ -93,6 +93,7 @@ mod tests {
             file_born: 0,
             next,
             gtids: Some(GtidSet::default()),
+            domains: None,
             last_event: None,
             prepared: Vec::new(),
         }
@@ -119,7 +120,7 @@ mod tests {
                 },
             },
             file_name: "f".into(),
-            gtid: Some(gtid(number)),
+            gtid: Some(GlobalId::Gtid(gtid(number))),
             file_born: 0,
             last_event: None,
             committed_micros: Some(1),

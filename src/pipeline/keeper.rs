@@ -18,7 +18,7 @@ use super::routes::Routes;
 use super::work::Work;
 use crate::checkpoint::{Checkpoint, Phase, SnapshotState, Store, TableState};
 use crate::clock::Clock;
-use crate::event::{CommitPoint, GtidSet, TableId, TxnStart};
+use crate::event::{CommitPoint, Seen, TableId, TxnStart};
 use crate::failpoint;
 use crate::fault::Fault;
 use crate::sink::BoxFuture;
@@ -438,7 +438,7 @@ fn applied(state: &mut TableState) {
 }
 
 /// A table's low watermark is taken.
-fn watermark(state: &mut TableState, low: TxnStart, seen: Option<GtidSet>) {
+fn watermark(state: &mut TableState, low: TxnStart, seen: Option<Seen>) {
     if state.phase == Phase::Opening {
         failpoint::hit(failpoint::WATERMARK_TAKEN);
         // What the copy does not find is deleted just below its rows.

@@ -11,7 +11,7 @@ use super::mark::Mark;
 use super::routes::Routes;
 use crate::checkpoint::{Applying, Phase, TableState};
 use crate::clock::Clock;
-use crate::event::{Chunk, CommitPoint, Epoch, GtidSet, LogPosition, TableId, TableLayout, TxnStart};
+use crate::event::{Chunk, CommitPoint, Epoch, LogPosition, Seen, TableId, TableLayout, TxnStart};
 use crate::sink::{BoxFuture, Pending};
 use crate::status::Status;
 
@@ -90,7 +90,7 @@ pub enum Message {
     /// Rows will carry this epoch; answered once it is durable.
     Epoch(Epoch, oneshot::Sender<()>),
     /// A table's low watermark; answered once it is durable.
-    Watermark(TableId, TxnStart, Option<GtidSet>, oneshot::Sender<()>),
+    Watermark(TableId, TxnStart, Option<Seen>, oneshot::Sender<()>),
     /// A chunk of the snapshot with this low watermark was planned.
     Planned(TableId, TxnStart, Chunk),
     /// Every row of a chunk of the snapshot with this low watermark is acknowledged.

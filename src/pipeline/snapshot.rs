@@ -15,11 +15,11 @@ use super::error::PipelineError;
 use super::follow::{OpenRequest, Opening, delays};
 use super::message::{self, Message, Shared};
 use crate::checkpoint::{Phase, SnapshotState, TableState};
-use crate::event::{Chunk, GtidSet, LogPosition, RowChanges, TableId, TableLayout, TxnStart};
+use crate::event::{Chunk, LogPosition, RowChanges, Seen, TableId, TableLayout, TxnStart};
 use crate::failpoint;
 use crate::fault::{Fault, chain};
 use crate::sink::{Batch, Pending, Sink};
-use crate::source::{ChunkRead, Source, SourceError};
+use crate::source::{ChunkRead, Source, SourceError, Watermark};
 use crate::task;
 
 /// A chunk whose rows are not all handed over within this time is read again: the target remembers
@@ -55,7 +55,7 @@ struct Work {
     layout: Arc<TableLayout>,
     chunk: Chunk,
     low: TxnStart,
-    seen: Option<GtidSet>,
+    seen: Option<Seen>,
     /// Which opening of the table it belongs to.
     opening: u64,
     /// Dropped once the keeper knows that the chunk is copied.
@@ -359,20 +359,20 @@ impl Copying {
         before: Option<TxnStart>,
         floor: &LogPosition,
     ) -> Result<SnapshotState, Failed> {
-        let low = loop {
-            let at = self
+        let (low, seen) = loop {
+            let Watermark { low: at, seen } = self
                 .again("watermark", || self.source.watermark(table, floor))
                 .await?;
             match before.map_or_else(|| Some(at.first_low()), |before| at.low_after(before)) {
-                Some(low) => break low,
+                Some(low) => break (low, seen),
                 None => self.log_moves(table).await?,
             }
         };
         message::durably(&self.keeper, |reply| {
-            Message::Watermark(table.clone(), low, floor.gtids.clone(), reply)
+            Message::Watermark(table.clone(), low, seen.clone(), reply)
         })
         .await?;
-        Ok(SnapshotState::new(low, floor.gtids.clone()))
+        Ok(SnapshotState::new(low, seen))
     }
 
     /// Waits a while for the log to move: a copy of a table begins above the one before.

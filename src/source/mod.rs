@@ -12,7 +12,7 @@ use std::time::Duration;
 
 pub use finding::{Finding, Severity};
 
-use crate::event::{Chunk, Epoch, GtidSet, Item, LogPosition, RowChanges, TableId, TableLayout, TxnStart};
+use crate::event::{Chunk, Epoch, Item, LogPosition, RowChanges, Seen, TableId, TableLayout, TxnStart};
 use crate::fault::Classify;
 
 /// A future that a source hands out.
@@ -60,7 +60,17 @@ pub struct ChunkRead {
     /// The low watermark that numbers the rows.
     pub low: TxnStart,
     /// Transactions that the server must have executed.
-    pub seen: Option<GtidSet>,
+    pub seen: Option<Seen>,
+}
+
+/// A place in the log: every transaction that begins before `low` is visible to reads that begin from now
+/// on, on servers that have executed `seen`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Watermark {
+    /// The place.
+    pub low: TxnStart,
+    /// Transactions that the server must have executed.
+    pub seen: Option<Seen>,
 }
 
 /// A table's size as the server estimates it.
@@ -104,13 +114,12 @@ pub trait Source: fmt::Debug + Send + Sync {
     /// Whether the configuration captures a table.
     fn captures(&self, table: &TableId) -> bool;
 
-    /// A low watermark for a table, at or after `floor`: every transaction that begins before it is
-    /// visible to reads that begin from now on, on servers that have executed `seen`.
+    /// A low watermark for a table, at or after `floor`.
     fn watermark<'a>(
         &'a self,
         table: &'a TableId,
         floor: &'a LogPosition,
-    ) -> BoxFuture<'a, Result<TxnStart, SourceError>>;
+    ) -> BoxFuture<'a, Result<Watermark, SourceError>>;
 
     /// The chunk that begins after `after`; with `upper: None` it is the last one.
     fn plan<'a>(

@@ -298,7 +298,7 @@ fn items(transaction: &Transaction, epoch: Epoch, gtids: bool) -> Vec<Item> {
             coord: transaction.next,
         },
         file_name: format!("sim.{:06}", transaction.next.file).into(),
-        gtid: gtids.then(|| gtid(transaction.number)),
+        gtid: gtids.then(|| GlobalId::Gtid(gtid(transaction.number))),
         file_born: 0,
         last_event: None,
         committed_micros: Some(1),
@@ -408,6 +408,7 @@ impl Source for Database {
                 file_born: 0,
                 next: TxnStart { epoch, coord },
                 gtids,
+                domains: None,
                 last_event: None,
                 prepared: Vec::new(),
             };
@@ -428,7 +429,7 @@ impl Source for Database {
         &'a self,
         _table: &'a TableId,
         floor: &'a LogPosition,
-    ) -> BoxFuture<'a, Result<TxnStart, SourceError>> {
+    ) -> BoxFuture<'a, Result<Watermark, SourceError>> {
         let mut state = self.state();
         while state.visible < state.log.len() {
             state.commit_one();
@@ -437,7 +438,8 @@ impl Source for Database {
             epoch: floor.next.epoch,
             coord: state.end(),
         };
-        Box::pin(async move { Ok(low) })
+        let seen = floor.seen();
+        Box::pin(async move { Ok(Watermark { low, seen }) })
     }
 
     fn plan<'a>(
@@ -467,7 +469,7 @@ impl Source for Database {
             let behind = read
                 .seen
                 .as_ref()
-                .is_some_and(|seen| !seen.is_subset(&state.executed()));
+                .is_some_and(|seen| matches!(seen, Seen::Gtids(set) if !set.is_subset(&state.executed())));
             if behind || (state.faults && state.random.u8(..) < 20) {
                 return Err(transient());
             }

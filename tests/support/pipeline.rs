@@ -156,6 +156,19 @@ impl Pipeline {
         rows
     }
 
+    /// Waits until it says that its position is lost, for a reason that holds `text`.
+    pub async fn lost(&self, text: &str) {
+        self.wait(text, async || {
+            let view = self.view();
+            let said = view
+                .problems
+                .first()
+                .is_some_and(|problem| problem.contains(text));
+            view.position_lost.is_some_and(|lost| lost.cure.is_some()) && said && !view.ready
+        })
+        .await;
+    }
+
     /// Stops it; what is left goes on with [`Pipeline::go_on`].
     pub async fn stop(self) -> (Memory, Arc<tempfile::TempDir>) {
         self.stop.cancel();

@@ -108,6 +108,7 @@ fn checkpoint(offset: u64) -> Checkpoint {
         file_born: 1,
         next,
         gtids: None,
+        domains: None,
         last_event: None,
         prepared: Vec::new(),
     };

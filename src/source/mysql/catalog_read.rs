@@ -19,6 +19,8 @@ pub struct TableFacts {
     pub id: TableId,
     /// Its storage engine.
     pub engine: String,
+    /// Whether MariaDB keeps the history of its rows in it.
+    pub versioned: bool,
     /// Its size.
     pub estimate: Estimate,
 }
@@ -43,15 +45,17 @@ const ATTEMPTS: usize = 3;
 /// [`MysqlError`] of the query.
 pub async fn list_tables(conn: &mut Conn, patterns: &TablePatterns) -> Result<Vec<TableFacts>, MysqlError> {
     const QUERY: &str = "SELECT TABLE_SCHEMA AS s, TABLE_NAME AS t, IFNULL(ENGINE, '') AS e, \
+         TABLE_TYPE = 'SYSTEM VERSIONED' AS v, \
          CAST(IFNULL(TABLE_ROWS, 0) AS UNSIGNED) AS n, CAST(IFNULL(DATA_LENGTH, 0) AS UNSIGNED) AS b \
          FROM information_schema.TABLES WHERE TABLE_TYPE IN ('BASE TABLE', 'SYSTEM VERSIONED') \
          AND TABLE_SCHEMA NOT IN ('mysql', 'information_schema', 'performance_schema', 'sys')";
-    let rows: Vec<(String, String, String, u64, u64)> = conn.query(QUERY).await?;
+    let rows: Vec<(String, String, String, bool, u64, u64)> = conn.query(QUERY).await?;
     let mut tables: Vec<TableFacts> = rows
         .into_iter()
-        .map(|(schema, name, engine, rows, bytes)| TableFacts {
+        .map(|(schema, name, engine, versioned, rows, bytes)| TableFacts {
             id: TableId::new(schema, name),
             engine,
+            versioned,
             estimate: Estimate { rows, bytes },
         })
         .filter(|table| patterns.matches(&table.id))
@@ -197,7 +201,7 @@ async fn query_columns(conn: &mut Conn, filter: &Filter) -> Result<Vec<ColumnRow
     let query = format!(
         "SELECT TABLE_SCHEMA AS s, TABLE_NAME AS t, CAST(ORDINAL_POSITION AS UNSIGNED) AS o, COLUMN_NAME AS n, \
          COLUMN_TYPE AS ct, DATA_TYPE AS dt, CHARACTER_SET_NAME AS cs, COLLATION_NAME AS co, IS_NULLABLE AS nu, \
-         COLUMN_KEY AS k, EXTRA AS x FROM information_schema.COLUMNS WHERE {}",
+         COLUMN_KEY AS k, EXTRA AS x, IFNULL(GENERATION_EXPRESSION, '') AS g FROM information_schema.COLUMNS WHERE {}",
         filter.sql
     );
     let rows: Vec<Row> = conn.exec(query, filter.params()).await?;
@@ -215,13 +219,19 @@ fn column_row(row: &Row) -> Option<ColumnRow> {
     let text = |index: usize| row.get_opt::<String, _>(index)?.ok();
     let optional = |index: usize| row.get_opt::<Option<String>, _>(index)?.ok();
     let extra = text(10)?.to_ascii_uppercase();
+    let mut column_type = text(4)?;
+    // The ends of a row's time in a table with history: no columns of a row like others.
+    let period = text(11)?;
+    if ["ROW START", "ROW END"].contains(&period.as_str()) {
+        column_type = format!("{column_type} GENERATED ALWAYS AS {period}");
+    }
     Some(ColumnRow {
         table: TableId::new(text(0)?, text(1)?),
         ordinal: row.get_opt::<u64, _>(2)?.ok()?,
         flagged_as_key: text(9)? == "PRI",
         column: CatalogColumn {
             name: ColumnName::new(text(3)?),
-            column_type: text(4)?,
+            column_type,
             data_type: text(5)?.to_ascii_lowercase(),
             charset: optional(6)?,
             collation: optional(7)?,

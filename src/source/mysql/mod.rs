@@ -15,6 +15,7 @@ mod cursor;
 pub mod ddl;
 mod decimal;
 pub mod decoder;
+pub mod domains;
 mod dump;
 pub mod error;
 pub mod grants;

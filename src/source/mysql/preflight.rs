@@ -74,6 +74,7 @@ pub fn judge(facts: &Facts, patterns: &TablePatterns, snapshot: SnapshotMode) ->
     findings.select(facts, snapshot);
     findings.patterns(facts, patterns);
     findings.keys(facts);
+    findings.versioned(facts);
     findings.engines(facts);
     findings.cascades(facts);
     findings.0
@@ -244,6 +245,11 @@ impl Findings {
                 "turn GTIDs on step by step: enforce_gtid_consistency=ON, then gtid_mode OFF_PERMISSIVE, \
                  ON_PERMISSIVE, ON",
             ),
+            Flavour::MariaDb if server.log_bin => self.ok(
+                "gtid",
+                "positions survive a failover to a server with log_slave_updates; each table's snapshot locks it \
+                 against writes for a moment",
+            ),
             Flavour::Mysql | Flavour::MariaDb => {}
         }
     }
@@ -372,6 +378,25 @@ impl Findings {
         for (table, text) in unfit {
             let cure = format!("exclude it: tables: [{}]", excluded(&[table]));
             self.add(Severity::Error, &table.to_string(), text, cure);
+        }
+    }
+
+    fn versioned(&mut self, facts: &Facts) {
+        let versioned = facts.tables.iter().filter(|table| table.versioned);
+        let tables: Vec<&TableId> = versioned.map(|table| &table.id).collect();
+        if !tables.is_empty() {
+            self.add(
+                Severity::Error,
+                "system versioning",
+                format!(
+                    "tables that keep their history are not copied: {}",
+                    names(tables.iter().copied())
+                ),
+                format!(
+                    "exclude them: tables: [{}], or ALTER TABLE … DROP SYSTEM VERSIONING",
+                    excluded(&tables)
+                ),
+            );
         }
     }
 

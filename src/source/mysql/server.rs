@@ -7,6 +7,7 @@ use std::time::Duration;
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Row};
 
+use super::domains::{Domains, read_domains};
 use super::error::MysqlError;
 use crate::event::GtidSet;
 
@@ -61,8 +62,8 @@ pub struct ServerInfo {
     pub gtid_executed: Option<GtidSet>,
     /// Executed transactions that are no longer in the log, whatever the `gtid_mode`; `None` on MariaDB.
     pub gtid_purged: Option<GtidSet>,
-    /// MariaDB's `gtid_binlog_pos`.
-    pub gtid_binlog_pos: Option<String>,
+    /// MariaDB's identifiers.
+    pub domains: Option<Domains>,
     /// The end of the log; `None` without a log or without the grant.
     pub current: Option<LogFile>,
     /// The files of the log, oldest first; empty without a log or without the grant.
@@ -130,7 +131,7 @@ impl ServerInfo {
     async fn read_gtids(&mut self, conn: &mut Conn) -> Result<(), MysqlError> {
         match self.flavour {
             Flavour::MariaDb => {
-                self.gtid_binlog_pos = conn.query_first("SELECT @@GLOBAL.gtid_binlog_pos").await?;
+                self.domains = Some(read_domains(conn).await?);
             }
             Flavour::Mysql => {
                 // Not from SHOW VARIABLES, which cuts long values.
@@ -229,7 +230,7 @@ fn log_file(row: &Row) -> Result<LogFile, MysqlError> {
     }
 }
 
-fn unexpected(query: &'static str, reason: &str) -> MysqlError {
+pub(super) fn unexpected(query: &'static str, reason: &str) -> MysqlError {
     MysqlError::Unexpected {
         query,
         reason: reason.to_owned(),
@@ -293,7 +294,7 @@ impl Variables {
                 .unwrap_or(0),
             gtid_executed: None,
             gtid_purged: None,
-            gtid_binlog_pos: None,
+            domains: None,
             current: None,
             logs: Vec::new(),
             max_allowed_packet: self.number("max_allowed_packet").unwrap_or(0),

@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use super::catalog_read::{read_estimate, read_table, read_tables};
 use super::chunks::{BatchLimits, plan_chunk, read_chunk};
 use super::connect::Connector;
+use super::domains::read_domains;
 use super::error::MysqlError;
 use super::quoting::quoted_table;
 use super::server::{LogFile, ServerInfo, read_gtid_sets};
@@ -21,10 +22,12 @@ use super::{CatalogTable, Decoder, snapshot_changes};
 use crate::clock::Clock;
 use crate::config::MysqlSource;
 use crate::event::{
-    BinlogCoord, Bound, Chunk, Epoch, GtidSet, LogPosition, RowChanges, TableId, TableLayout, TxnStart,
+    BinlogCoord, Bound, Chunk, Epoch, GtidSet, LogPosition, RowChanges, Seen, TableId, TableLayout, TxnStart,
 };
 use crate::fault::{Classify, Fault, boxed};
-use crate::source::{BoxFuture, ChunkRead, ChunkRows, Estimate, Opened, Retention, Source, SourceError};
+use crate::source::{
+    BoxFuture, ChunkRead, ChunkRows, Estimate, Opened, Retention, Source, SourceError, Watermark,
+};
 use crate::task::{self, Task};
 
 /// Rows and bytes of one delivery of a snapshot.
@@ -109,7 +112,7 @@ impl Mysql {
         found.ok_or_else(|| boxed(StreamError::NoTable(table.clone())))
     }
 
-    async fn locked_position(&self, table: &TableId, floor: &LogPosition) -> Result<TxnStart, SourceError> {
+    async fn locked_position(&self, table: &TableId, floor: &LogPosition) -> Result<Watermark, SourceError> {
         let mut conn = self.connector.connect_query().await.map_err(boxed)?;
         let lock = format!("LOCK TABLES {} READ", quoted_table(table));
         for statement in [format!("SET SESSION lock_wait_timeout = {LOCK_SECONDS}"), lock] {
@@ -135,9 +138,14 @@ impl Mysql {
             file,
             offset: current.bytes,
         };
-        Ok(TxnStart {
+        let low = TxnStart {
             epoch: floor.next.epoch,
             coord: coord.max(floor.next.coord),
+        };
+        let domains = info.domains.map(|domains| domains.binlog);
+        Ok(Watermark {
+            low,
+            seen: domains.filter(|log| !log.is_empty()).map(Seen::Domains),
         })
     }
 
@@ -167,8 +175,11 @@ impl Mysql {
     async fn begin_read(&self, conn: &mut Conn, read: &ChunkRead) -> Result<Selected, SourceError> {
         let table = &read.layout.table;
         if let Some(seen) = &read.seen {
-            let (executed, _purged) = read_gtid_sets(conn).await.map_err(boxed)?;
-            if !seen.is_subset(&executed) {
+            let has = match seen {
+                Seen::Gtids(seen) => seen.is_subset(&read_gtid_sets(conn).await.map_err(boxed)?.0),
+                Seen::Domains(seen) => read_domains(conn).await.map_err(boxed)?.shows(seen),
+            };
+            if !has {
                 return Err(boxed(ReadError::Behind));
             }
         }
@@ -318,12 +329,15 @@ impl Source for Mysql {
         &'a self,
         table: &'a TableId,
         floor: &'a LogPosition,
-    ) -> BoxFuture<'a, Result<TxnStart, SourceError>> {
+    ) -> BoxFuture<'a, Result<Watermark, SourceError>> {
         Box::pin(async move {
             match &floor.gtids {
                 // What was read of the log by then is visible on every server that has executed it,
                 // which each chunk checks for itself.
-                Some(GtidSet { .. }) => Ok(floor.next),
+                Some(GtidSet { .. }) => Ok(Watermark {
+                    low: floor.next,
+                    seen: floor.seen(),
+                }),
                 None => self.locked_position(table, floor).await,
             }
         })

@@ -29,6 +29,7 @@ pub(crate) struct Event {
 struct Header {
     timestamp: u32,
     kind: u8,
+    server: u32,
     size: u32,
     end: u32,
     flags: u16,
@@ -38,11 +39,12 @@ impl Header {
     fn parse(bytes: &[u8]) -> Option<Header> {
         let mut fields = Fields(bytes);
         let mut next = |bytes| fields.uint(bytes);
-        let (timestamp, kind, _server, size, end, flags) =
+        let (timestamp, kind, server, size, end, flags) =
             (next(4)?, next(1)?, next(4)?, next(4)?, next(4)?, next(2)?);
         Some(Header {
             timestamp: u32::try_from(timestamp).ok()?,
             kind: u8::try_from(kind).ok()?,
+            server: u32::try_from(server).ok()?,
             size: u32::try_from(size).ok()?,
             end: u32::try_from(end).ok()?,
             flags: u16::try_from(flags).ok()?,
@@ -82,6 +84,11 @@ impl Event {
     /// Unix seconds.
     pub(crate) fn timestamp(&self) -> u32 {
         self.header.timestamp
+    }
+
+    /// The server that it began at.
+    pub(crate) fn server(&self) -> u32 {
+        self.header.server
     }
 
     /// Bytes with header and sum.

@@ -20,7 +20,7 @@ fn server() -> ServerInfo {
         lower_case_table_names: 0,
         gtid_executed: Some(crate::event::GtidSet::default()),
         gtid_purged: Some(crate::event::GtidSet::default()),
-        gtid_binlog_pos: None,
+        domains: None,
         current: None,
         logs: Vec::new(),
         max_allowed_packet: 64 << 20,
@@ -41,6 +41,7 @@ fn table(name: &str, engine: &str) -> TableFacts {
     TableFacts {
         id: TableId::new("shop", name),
         engine: engine.to_owned(),
+        versioned: false,
         estimate: Estimate {
             rows: 10,
             bytes: 1000,
@@ -218,6 +219,16 @@ fn tables_that_cannot_be_copied_are_named() {
 }
 
 #[test]
+fn a_table_with_history_is_refused() {
+    let mut facts = good();
+    let mut versioned = table("prices", "InnoDB");
+    versioned.versioned = true;
+    facts.tables.push(versioned);
+    facts.catalog.push(catalog("prices", "int", Some(0)));
+    assert_eq!(complaints(&facts), ["Error system versioning"]);
+}
+
+#[test]
 fn tables_that_are_not_there_are_errors() {
     let errors = |patterns: &[&str], facts: &Facts| -> Vec<String> {
         judged(facts, patterns)
@@ -256,6 +267,7 @@ fn a_position_is_held_against_the_logs_that_are_left() {
             coord: BinlogCoord { file, offset: 99 },
         },
         gtids,
+        domains: None,
         last_event: None,
         prepared: Vec::new(),
     };

@@ -11,7 +11,8 @@ use super::raw::{self, FLAG_ARTIFICIAL, FLAG_IGNORABLE, RawEvent, kind};
 use super::xa::{Held, Replay, Undecided};
 use crate::config::TablePatterns;
 use crate::event::{
-    AlterSaid, BinlogCoord, BreakCause, CommitPoint, Epoch, Gtid, GtidSet, Item, LastEvent, TableId, TxnStart,
+    AlterSaid, BinlogCoord, BreakCause, CommitPoint, Epoch, GlobalId, GtidSet, Item, LastEvent, TableId,
+    TxnStart,
 };
 use crate::source::mysql::catalog::CatalogTable;
 use crate::source::mysql::decoder::Decoder;
@@ -61,7 +62,7 @@ pub(super) struct Mapped {
 #[derive(Debug)]
 pub(super) struct Txn {
     pub(super) start: TxnStart,
-    gtid: Option<Gtid>,
+    gtid: Option<GlobalId>,
     pub(super) committed_micros: Option<i64>,
     /// Ordinal of the next row image.
     pub(super) next_ordinal: u64,
@@ -211,7 +212,8 @@ impl Assembler {
             kind::MARIADB_GTID => {
                 let group =
                     raw::mariadb_group(&event.body).ok_or_else(|| self.malformed(event.kind, "too short"))?;
-                self.begin(event, None, 0, !group.standalone)?;
+                let gtid = event.gtid.clone().and_then(|(gtid, _)| gtid);
+                self.begin(event, gtid, 0, !group.standalone)?;
                 if group.prepared {
                     self.xa_start(event)
                 } else {
@@ -307,7 +309,7 @@ impl Assembler {
     fn begin(
         &mut self,
         event: &RawEvent,
-        gtid: Option<Gtid>,
+        gtid: Option<GlobalId>,
         micros: u64,
         begun: bool,
     ) -> Result<(), StreamError> {
@@ -392,7 +394,7 @@ impl Assembler {
 
     fn point(
         &mut self,
-        gtid: Option<Gtid>,
+        gtid: Option<GlobalId>,
         last_event: Option<LastEvent>,
         committed_micros: Option<i64>,
     ) -> Out {

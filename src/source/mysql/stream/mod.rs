@@ -36,7 +36,7 @@ use super::decoder::Decoder;
 use super::dump::{Dump, Event, uncompressed_size};
 use super::error::MysqlError;
 use crate::clock::Clock;
-use crate::event::{Break, BreakCause, Ddl, DdlWhat, Gtid, GtidSet, GtidSource, Interval, Item};
+use crate::event::{Break, BreakCause, Ddl, DdlWhat, GlobalId, Gtid, GtidSet, GtidSource, Interval, Item};
 use crate::fault::boxed;
 use crate::source::{BoxFuture, ItemStream, SourceError};
 
@@ -230,6 +230,9 @@ fn take(assembler: &mut Assembler, event: &Event, out: &mut Vec<Out>) -> Result<
     };
     match raw.kind {
         kind::GTID | kind::GTID_TAGGED | kind::ANONYMOUS_GTID => raw.gtid = gtid(&raw),
+        kind::MARIADB_GTID => {
+            raw.gtid = raw::mariadb_gtid(event.server(), &raw.body).map(|gtid| (Some(gtid), 0));
+        }
         kind::PREVIOUS_GTIDS => raw.previous = previous_gtids(&raw),
         kind::TRANSACTION_PAYLOAD => raw.payload = uncompressed_size(&raw.body),
         kind::ROTATE if !event.summed() && raw.flags & FLAG_ARTIFICIAL != 0 => {
@@ -242,20 +245,17 @@ fn take(assembler: &mut Assembler, event: &Event, out: &mut Vec<Out>) -> Result<
 }
 
 /// The identifier and the commit time that a GTID event carries.
-fn gtid(event: &RawEvent) -> Option<(Option<Gtid>, u64)> {
+fn gtid(event: &RawEvent) -> Option<(Option<GlobalId>, u64)> {
     let parsed: GtidEvent = event.parsed(&FormatDescriptionEvent::new(BinlogVersion::Version4))?;
     let micros = parsed.immediate_commit_timestamp();
     if event.kind == kind::ANONYMOUS_GTID {
         return Some((None, micros));
     }
-    let source = source(parsed.sid(), parsed.tag());
-    Some((
-        Some(Gtid {
-            source,
-            number: parsed.gno(),
-        }),
-        micros,
-    ))
+    let gtid = Gtid {
+        source: source(parsed.sid(), parsed.tag()),
+        number: parsed.gno(),
+    };
+    Some((Some(GlobalId::Gtid(gtid)), micros))
 }
 
 fn source(uuid: [u8; 16], tag: Option<&Tag<'_>>) -> GtidSource {

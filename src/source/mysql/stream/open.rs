@@ -13,13 +13,14 @@ use super::raw::kind;
 use super::reader_id::ReaderId;
 use super::{BinlogItems, HEARTBEAT, read_event, refused};
 use crate::clock::Clock;
-use crate::event::{BinlogCoord, Epoch, GtidSet, Item, LogPosition, TableId, TxnStart};
+use crate::event::{BinlogCoord, DomainPosition, Epoch, GtidSet, Item, LogPosition, TableId, TxnStart};
 use crate::source::mysql::catalog::CatalogTable;
 use crate::source::mysql::connect::Connector;
+use crate::source::mysql::domains::read_domains_at;
 use crate::source::mysql::dump::{Begin, Dump, Request};
 use crate::source::mysql::error::MysqlError;
 use crate::source::mysql::lexer::Dialect;
-use crate::source::mysql::server::{Flavour, ServerInfo};
+use crate::source::mysql::server::{Flavour, LogFile, ServerInfo};
 
 /// What opening needs.
 #[derive(Debug)]
@@ -40,6 +41,7 @@ pub struct Opener<'a> {
 #[derive(Debug)]
 pub(super) enum Start {
     Gtids(GtidSet),
+    Domains(DomainPosition),
     File(String, u32),
 }
 
@@ -55,11 +57,19 @@ impl Opener<'_> {
     ) -> Result<(LogPosition, BinlogItems), StreamError> {
         let mut conn = self.connector.connect_query().await?;
         let info = ServerInfo::read(&mut conn).await?;
-        drop(conn);
         let (mut position, start) = match from {
             None => self.present(&info, last)?,
             Some(from) => self.resume(&info, from, last).await?,
         };
+        if let (Flavour::MariaDb, None, Start::File(name, offset)) = (info.flavour, &position.domains, &start)
+        {
+            let place = LogFile {
+                name: name.clone(),
+                bytes: u64::from(*offset),
+            };
+            position.domains = read_domains_at(&mut conn, &place).await?;
+        }
+        drop(conn);
         tracing::info!(start = %describe(&start), epoch = position.next.epoch.0, "opening the binlog");
         let dumps = self.dumps(&info);
         let stream = dumps.begin(&start, false).await?;
@@ -101,6 +111,7 @@ impl Opener<'_> {
             file_born: 0,
             next: TxnStart { epoch, coord },
             gtids,
+            domains: None,
             last_event: None,
             prepared: Vec::new(),
         };
@@ -143,7 +154,7 @@ impl Opener<'_> {
         let exact = from.gtids.is_none() || from.last_event.is_some();
         let start = match offset {
             Some(offset) if proven && exact => Start::File(from.file_name.to_string(), offset),
-            Some(_) | None => Start::Gtids(by_gtids(info, &from, proven)?),
+            Some(_) | None => elsewhere(info, &from, proven)?,
         };
         // A position of an older epoch than rows already carry is not gone on with in it, proven or not.
         if !proven || from.next.epoch < last {
@@ -220,12 +231,35 @@ impl Dumps {
             from: match start {
                 Start::File(name, offset) => Begin::File(name, *offset),
                 Start::Gtids(set) => Begin::Gtids(sids(set)),
+                // Where it goes on is said in the session: the place is the first of a file's.
+                Start::Domains(_) => Begin::File("", 4),
             },
         };
-        Dump::begin(&self.connector, &session(self.flavour), request)
+        let mut session = session(self.flavour);
+        if let Start::Domains(position) = start {
+            // Strict: a log that goes on behind a hole where the position should be is another one.
+            session.push(format!(
+                "SET @slave_connect_state = '{position}', @slave_gtid_strict_mode = 1, @slave_gtid_ignore_duplicates = 0"
+            ));
+        }
+        Dump::begin(&self.connector, &session, request)
             .await
             .map_err(refused)
     }
+}
+
+/// How a log goes on that is not at the place where it was read.
+fn elsewhere(info: &ServerInfo, from: &LogPosition, proven: bool) -> Result<Start, StreamError> {
+    let (Some(ours), Some(theirs)) = (&from.domains, &info.domains) else {
+        return by_gtids(info, from, proven).map(Start::Gtids);
+    };
+    let missing = theirs.lacks(ours);
+    if !proven && !missing.is_empty() {
+        return Err(StreamError::Errant {
+            gtids: missing.to_string(),
+        });
+    }
+    Ok(Start::Domains(ours.clone()))
 }
 
 /// What was read, as a set by which another log than the one that it was read from can go on.
@@ -302,6 +336,7 @@ fn identity(info: &ServerInfo) -> String {
 fn describe(start: &Start) -> String {
     match start {
         Start::Gtids(set) => format!("after {set}"),
+        Start::Domains(position) => format!("after {position}"),
         Start::File(name, offset) => format!("{name}:{offset}"),
     }
 }

@@ -7,7 +7,7 @@ use mysql_common::binlog::events::FormatDescriptionEvent;
 use mysql_common::io::ParseBuf;
 use mysql_common::proto::MyDeserialize;
 
-use crate::event::{Gtid, GtidSet};
+use crate::event::{DomainGtid, GlobalId, GtidSet};
 
 /// Event types.
 pub mod kind {
@@ -110,7 +110,7 @@ pub struct RawEvent {
     /// CRC32 of header and body.
     pub crc: u32,
     /// Of a GTID event: identifier (`None`: anonymous) and commit time in microseconds (0: not known).
-    pub gtid: Option<(Option<Gtid>, u64)>,
+    pub gtid: Option<(Option<GlobalId>, u64)>,
     /// Of the event that opens a file with them: GTIDs of all transactions in earlier files.
     pub previous: Option<GtidSet>,
     /// Of a compressed transaction: size of what is in it.
@@ -191,6 +191,18 @@ pub fn uncompressed_rows(compressed: u8) -> Option<u8> {
     ];
     let index = compressed.checked_sub(kind::MARIADB_WRITE_ROWS_COMPRESSED_V1)?;
     BY_TYPE.get(usize::from(index)).copied()
+}
+
+/// A MariaDB GTID event: its number, its domain, and with the server of its header the identifier.
+pub fn mariadb_gtid(server: u32, body: &[u8]) -> Option<GlobalId> {
+    let mut fields = Fields(body);
+    let number = fields.uint(8)?;
+    let domain = u32::try_from(fields.uint(4)?).ok()?;
+    Some(GlobalId::Domain(DomainGtid {
+        domain,
+        server,
+        number,
+    }))
 }
 
 /// What a MariaDB GTID event says of its group

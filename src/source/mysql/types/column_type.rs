@@ -14,6 +14,9 @@ pub(crate) fn parse(column_type: &str, charset: Option<&str>) -> Result<SqlType,
     if attributes.contains("/*") && !attributes.trim_end().ends_with("100301 COMPRESSED*/") {
         return Err(unknown());
     }
+    if attributes.contains(" AS ROW ") {
+        return Err(unknown());
+    }
     if let Some(address) = Address::parse(column_type) {
         return Ok(SqlType::Address(address));
     }

@@ -4,6 +4,8 @@ use crate::source::mysql::server::Flavour;
 use bytes::Bytes;
 use proptest::prelude::*;
 
+mod mariadb;
+
 const GIB: u64 = 1 << 30;
 
 /// Writes a log and follows it, as a reader would.
@@ -49,6 +51,7 @@ impl Log {
                     coord: BinlogCoord::file_start(0),
                 },
                 gtids,
+                domains: None,
                 last_event: None,
                 prepared: Vec::new(),
             },
@@ -122,7 +125,7 @@ impl Log {
         } else {
             kind::GTID
         };
-        self.event(kind, 80, |event| event.gtid = Some((id, 5)));
+        self.event(kind, 80, |event| event.gtid = Some((id.map(GlobalId::Gtid), 5)));
         let mut left = size;
         while left > 0 {
             let part = left.min(GIB);
