@@ -9,8 +9,11 @@
     reason = "a failed expectation is a failed test"
 )]
 
+#[path = "chunks/keys.rs"]
+mod keys;
 mod support;
 
+use keys::{KEYS, Key, MARIADB_KEYS, MYSQL_KEYS};
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Row, Value};
 use replicator::event::{Bound, Chunk, TableId};
@@ -19,185 +22,6 @@ use replicator::source::mysql::catalog::CatalogTable;
 use replicator::source::mysql::catalog_read;
 use replicator::source::mysql::chunks::{BatchLimits, ChunkError, plan_chunk, read_chunk};
 use support::{BOTH, Flavour, TestDb};
-
-/// A key's declaration and the expressions that fill it; `{i}` counts, `{r}` is a random number.
-struct Key {
-    name: &'static str,
-    columns: &'static str,
-    key: &'static str,
-    values: &'static str,
-}
-
-const KEYS: &[Key] = &[
-    Key {
-        name: "int_signed",
-        columns: "a INT",
-        key: "a",
-        values: "{r} % 100000 - 50000",
-    },
-    Key {
-        name: "tiny_signed",
-        columns: "a TINYINT",
-        key: "a",
-        values: "{r} % 256 - 128",
-    },
-    Key {
-        name: "bigint_unsigned",
-        columns: "a BIGINT UNSIGNED",
-        key: "a",
-        values: "18446744073709551615 - {r}",
-    },
-    Key {
-        name: "bigint_signed",
-        columns: "a BIGINT",
-        key: "a",
-        values: "-9223372036854775808 + {r} % 3000",
-    },
-    Key {
-        name: "zerofill",
-        columns: "a INT(8) ZEROFILL",
-        key: "a",
-        values: "{r} % 100000",
-    },
-    Key {
-        name: "year_key",
-        columns: "a YEAR, b INT",
-        key: "a, b",
-        values: "IF({i} % 7 = 0, 0, 1901 + {r} % 255), {i}",
-    },
-    Key {
-        name: "decimal_key",
-        columns: "a DECIMAL(30,10)",
-        key: "a",
-        values: "({r} - 500000000) / 7.0",
-    },
-    Key {
-        name: "float_key",
-        columns: "a FLOAT",
-        key: "a",
-        values: "({r} - 500000000) / 7e3",
-    },
-    Key {
-        name: "float_fixed",
-        columns: "a FLOAT(9,3), b INT",
-        key: "a, b",
-        values: "({r} % 1000 - 500) / 7, {i}",
-    },
-    Key {
-        name: "double_key",
-        columns: "a DOUBLE, b INT",
-        key: "a, b",
-        values: "({r} % 40 - 20) / 7e-30, {i}",
-    },
-    Key {
-        name: "text_ci",
-        columns: "a VARCHAR(40) CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci",
-        key: "a",
-        values: r#"CONCAT(ELT(1 + {r} % 12, 'a', 'A', 'é', 'ß', 'ss', '''', '\\', '\"', '%', 'Ω', '😀', 'z '), {r} % 500)"#,
-    },
-    Key {
-        name: "text_bin",
-        columns: "a VARCHAR(40) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
-        key: "a",
-        values: r"CONCAT(ELT(1 + {r} % 6, 'a', 'A', 'é', '', '''\\', '\n'), {r} % 500)",
-    },
-    Key {
-        name: "text_latin1",
-        columns: "a VARCHAR(40) CHARACTER SET latin1, b INT",
-        key: "a, b",
-        values: "CONCAT(ELT(1 + {r} % 4, 'é', 'E', 'Ü', ''), {r} % 9), {i}",
-    },
-    Key {
-        name: "text_sjis",
-        columns: "a VARCHAR(40) CHARACTER SET cp932",
-        key: "a",
-        values: "CONCAT('表', {r} % 700, 'ソ')",
-    },
-    Key {
-        name: "text_utf16",
-        columns: "a CHAR(20) CHARACTER SET utf16",
-        key: "a",
-        values: "CONCAT('ü', {r} % 700)",
-    },
-    Key {
-        name: "binary_key",
-        columns: "a BINARY(8)",
-        key: "a",
-        values: "UNHEX(SUBSTR(SHA2({r}, 256), 1, 1 + 1))",
-    },
-    Key {
-        name: "varbinary_key",
-        columns: "a VARBINARY(16)",
-        key: "a",
-        values: "UNHEX(SUBSTR(SHA2({r}, 256), 1, 2 * ({r} % 9)))",
-    },
-    Key {
-        name: "blob_prefix",
-        columns: "a BLOB",
-        key: "a(6)",
-        values: "UNHEX(SHA2({r}, 256))",
-    },
-    Key {
-        name: "date_key",
-        columns: "a DATE, b INT",
-        key: "a, b",
-        values: "IF({i} % 5 = 0, '0000-00-00', DATE_ADD('2020-01-01', INTERVAL {r} % 90 DAY)), {i}",
-    },
-    Key {
-        name: "partial_date",
-        columns: "a DATE, b INT",
-        key: "a, b",
-        values: "IF({i} % 2, '2020-00-00', '2020-02-31'), {i}",
-    },
-    Key {
-        name: "datetime6",
-        columns: "a DATETIME(6)",
-        key: "a",
-        values: "DATE_ADD('1999-12-31 23:59:59.999999', INTERVAL {r} MICROSECOND)",
-    },
-    Key {
-        name: "zero_datetime",
-        columns: "a DATETIME(3), b INT",
-        key: "a, b",
-        values: "IF({i} % 3 = 0, '0000-00-00 00:00:00', DATE_ADD('2020-01-01', INTERVAL {r} % 50 SECOND)), {i}",
-    },
-    Key {
-        name: "timestamp_key",
-        columns: "a TIMESTAMP(6), b INT",
-        key: "a, b",
-        values: "DATE_ADD('2020-03-29 00:59:59', INTERVAL {r} % 100 SECOND), {i}",
-    },
-    Key {
-        name: "time_key",
-        columns: "a TIME(2), b INT",
-        key: "a, b",
-        values: "SEC_TO_TIME(({r} % 200 - 100) * 29000.25), {i}",
-    },
-    Key {
-        name: "enum_key",
-        columns: "a ENUM('z', 'm', 'a', '''', '10'), b INT",
-        key: "a, b",
-        values: "1 + {r} % 5, {i}",
-    },
-    Key {
-        name: "set_key",
-        columns: "a SET('z', 'm', 'a', 'b'), b INT",
-        key: "a, b",
-        values: "{r} % 16, {i}",
-    },
-    Key {
-        name: "bit_key",
-        columns: "a BIT(33), b INT",
-        key: "a, b",
-        values: "{r} % 40, {i}",
-    },
-    Key {
-        name: "three",
-        columns: "a INT, b VARCHAR(5), c DATE",
-        key: "b, a, c",
-        values: "{r} % 4, ELT(1 + {r} % 3, 'x', 'X''', ''), DATE_ADD('2020-01-01', INTERVAL {i} DAY)",
-    },
-];
 
 async fn fill(conn: &mut Conn, key: &Key, random: &mut fastrand::Rng) {
     let Key {
@@ -309,8 +133,21 @@ async fn every_key(flavour: Flavour) {
     db.run(&["CREATE DATABASE k"]).await;
     let mut conn = db.connect().await;
     let mut random = fastrand::Rng::with_seed(7);
-    for key in KEYS {
+    let own = match flavour {
+        Flavour::Mysql => MYSQL_KEYS,
+        Flavour::MariaDb => MARIADB_KEYS,
+    };
+    for key in KEYS.iter().chain(own) {
         fill(&mut conn, key, &mut random).await;
+        check(&mut conn, key, &mut random).await;
+    }
+    // Over partitions, which have an index each; then without a row.
+    for statement in [
+        "ALTER TABLE k.descending PARTITION BY HASH (a) PARTITIONS 5",
+        "DELETE FROM k.descending",
+    ] {
+        conn.query_drop(statement).await.unwrap();
+        let key = KEYS.iter().find(|key| key.name == "descending").unwrap();
         check(&mut conn, key, &mut random).await;
     }
     conn.disconnect().await.unwrap();
