@@ -434,11 +434,8 @@ impl Source for Database {
         while state.visible < state.log.len() {
             state.commit_one();
         }
-        let low = TxnStart {
-            epoch: floor.next.epoch,
-            coord: state.end(),
-        };
-        let seen = floor.seen();
+        let (epoch, coord) = (floor.next.epoch, state.end());
+        let (low, seen) = (TxnStart { epoch, coord }, floor.seen());
         Box::pin(async move { Ok(Watermark { low, seen }) })
     }
 

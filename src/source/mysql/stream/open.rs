@@ -257,6 +257,8 @@ fn elsewhere(info: &ServerInfo, from: &LogPosition, proven: bool) -> Result<Star
     if !proven && !missing.is_empty() {
         return Err(StreamError::Errant {
             gtids: missing.to_string(),
+            // A server_id names no server for good: it may be a replica that is behind.
+            reset: false,
         });
     }
     Ok(Start::Domains(ours.clone()))

@@ -1,5 +1,5 @@
 use super::*;
-use crate::event::LogPosition;
+use crate::event::{Gtid, LogPosition};
 use crate::source::mysql::server::Flavour;
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -174,6 +174,18 @@ fn the_position_stays_below_4_gib_until_the_next_file_and_forgets_no_transaction
     log.file(1_000_000, None);
     assert_eq!(log.position.next.coord, BinlogCoord::file_start(1_000_000));
     assert_eq!((log.position.last_event, log.position.file_born), (None, 100));
+}
+
+#[test]
+fn a_file_that_was_passed_takes_no_part_of_the_position_back() {
+    let mut log = Log::new(Some(GtidSet::default()));
+    log.transaction(10, false);
+    log.file(1_000_000, None);
+    log.transaction(10, false);
+    let before = log.position.clone();
+    // A server that is asked by GTIDs may begin in an earlier file.
+    log.file(999_999, None);
+    assert_eq!(log.position, before);
 }
 
 #[test]
