@@ -8,10 +8,8 @@ use std::io::Read;
 
 use flate2::read::{DeflateDecoder, ZlibDecoder};
 
-/// What an event may become: the servers themselves admit no larger packet.
-const LARGEST_EVENT: u64 = 1 << 30;
-/// What a value may become: a LONGBLOB.
-const LARGEST_VALUE: u64 = (1 << 32) - 1;
+/// What an event or a value may become: the servers themselves admit no larger packet.
+const LARGEST: u64 = 1 << 30;
 
 /// The compressed part of an event: one byte `100` and the length of a length (1…4), the size of what
 /// is inside, big-endian, then a zlib stream.
@@ -30,7 +28,7 @@ impl<'a> EventPart<'a> {
             return None;
         }
         let (size, stream) = size(rest, head & 0x07)?;
-        (size <= LARGEST_EVENT).then_some(EventPart { size, stream })
+        Some(EventPart { size, stream })
     }
 
     /// Appends what is inside; `None` if it is not of the announced size.
@@ -70,7 +68,7 @@ fn size(from: &[u8], bytes: u8) -> Option<(u64, &[u8])> {
     let (size, rest) = from.split_at_checked(usize::from(bytes))?;
     let known = (1..=4).contains(&bytes);
     let size = size.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte));
-    (known && size <= LARGEST_VALUE).then_some((size, rest))
+    (known && size <= LARGEST).then_some((size, rest))
 }
 
 fn exactly(stream: impl Read, size: u64, into: &mut Vec<u8>) -> Option<()> {

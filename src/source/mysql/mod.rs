@@ -18,6 +18,9 @@ pub mod decoder;
 pub mod domains;
 mod dump;
 pub mod error;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod grants;
 mod injective;
 mod jsonb;

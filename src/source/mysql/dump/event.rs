@@ -52,10 +52,13 @@ impl Header {
     }
 }
 
-/// The size that an event's header announces; `None` if that is less than the header itself.
+/// The largest event: servers admit no larger packet.
+const LARGEST: usize = 1 << 30;
+
+/// The size that an event's header announces; `None` if that is less than the header itself, or more than any event has.
 pub(super) fn announced(header: &[u8; HEADER]) -> Option<usize> {
     let size = usize::try_from(Header::parse(header)?.size).ok()?;
-    (size >= HEADER).then_some(size)
+    (HEADER..=LARGEST).contains(&size).then_some(size)
 }
 
 impl Event {

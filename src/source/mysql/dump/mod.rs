@@ -12,6 +12,7 @@ mod wire;
 use std::io;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use mysql_common::constants::CapabilityFlags;
 use mysql_common::misc::raw::Either;
 use mysql_common::packets::binlog_request::BinlogRequest;
@@ -51,19 +52,61 @@ pub(crate) enum Begin<'a> {
     Gtids(Vec<Sid<'static>>),
 }
 
+/// From messages to events.
+#[derive(Debug, Default)]
+pub(crate) struct Messages {
+    /// Whether events have sums.
+    sums: bool,
+    /// The compressed transaction that is being inflated.
+    payload: Option<Payload>,
+}
+
+impl Messages {
+    /// The next event of a compressed transaction; `None` outside of one. To be asked before the next message is read.
+    ///
+    /// # Errors
+    /// It is not what it was announced to be.
+    pub(crate) fn inside(&mut self) -> Result<Option<Event>, MysqlError> {
+        let Some(payload) = &mut self.payload else {
+            return Ok(None);
+        };
+        let inside = payload.next();
+        let inside = inside.map_err(|error| MysqlError::Protocol(error.to_string()))?;
+        if inside.is_none() {
+            self.payload = None;
+        }
+        Ok(inside)
+    }
+
+    /// The event that a message is.
+    ///
+    /// # Errors
+    /// It is none, or it holds a transaction that cannot be inflated.
+    pub(crate) fn event(&mut self, whole: Bytes) -> Result<Event, MysqlError> {
+        let event = Event::parse(whole, self.sums)
+            .ok_or_else(|| MysqlError::Protocol("a truncated binlog event".to_owned()))?;
+        match event.kind() {
+            kind::FORMAT_DESCRIPTION => self.sums = event::sums(&event),
+            kind::TRANSACTION_PAYLOAD => {
+                let payload = Payload::open(event.body());
+                self.payload = Some(payload.map_err(|error| MysqlError::Protocol(error.to_string()))?);
+            }
+            _ => {}
+        }
+        Ok(event)
+    }
+}
+
 /// A running dump.
 pub(crate) struct Dump {
     wire: Wire,
-    /// Whether events have sums.
-    sums: bool,
-    payload: Option<Payload>,
+    messages: Messages,
 }
 
 impl std::fmt::Debug for Dump {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Dump")
-            .field("sums", &self.sums)
-            .field("payload", &self.payload)
+            .field("messages", &self.messages)
             .finish_non_exhaustive()
     }
 }
@@ -100,8 +143,7 @@ impl Dump {
         wire.command(&dump).await.map_err(broken)?;
         Ok(Dump {
             wire,
-            sums: false,
-            payload: None,
+            messages: Messages::default(),
         })
     }
 
@@ -110,12 +152,8 @@ impl Dump {
     /// # Errors
     /// The server ends the dump and says why, the connection breaks, or what came is no event.
     pub(crate) async fn next(&mut self) -> Result<Option<Event>, MysqlError> {
-        if let Some(payload) = &mut self.payload {
-            let inside = payload.next();
-            match inside.map_err(|error| MysqlError::Protocol(error.to_string()))? {
-                Some(event) => return Ok(Some(event)),
-                None => self.payload = None,
-            }
+        if let Some(event) = self.messages.inside()? {
+            return Ok(Some(event));
         }
         let mut packet = Vec::new();
         self.wire.read(&mut packet).await.map_err(broken)?;
@@ -125,18 +163,8 @@ impl Dump {
             Some(0xfe) if packet.len() < 9 => return Ok(None),
             _ => return Err(unexpected("no event").into()),
         }
-        let whole = bytes::Bytes::from(packet).slice(1..);
-        let event = Event::parse(whole, self.sums)
-            .ok_or_else(|| MysqlError::Protocol("a truncated binlog event".to_owned()))?;
-        match event.kind() {
-            kind::FORMAT_DESCRIPTION => self.sums = event::sums(&event),
-            kind::TRANSACTION_PAYLOAD => {
-                let payload = Payload::open(event.body());
-                self.payload = Some(payload.map_err(|error| MysqlError::Protocol(error.to_string()))?);
-            }
-            _ => {}
-        }
-        Ok(Some(event))
+        let whole = Bytes::from(packet).slice(1..);
+        self.messages.event(whole).map(Some)
     }
 }
 

@@ -8,12 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mysql_common::binlog::consts::BinlogVersion;
-use mysql_common::binlog::events::{FormatDescriptionEvent, GtidEvent, PreviousGtidsEvent};
+use mysql_common::binlog::events::{FormatDescriptionEvent, GtidEvent};
 use mysql_common::packets::Tag;
 
 pub mod assemble;
 pub mod error;
 pub mod open;
+mod previous;
 mod query;
 mod quiet;
 pub mod raw;
@@ -36,7 +37,7 @@ use super::decoder::Decoder;
 use super::dump::{Dump, Event, uncompressed_size};
 use super::error::MysqlError;
 use crate::clock::Clock;
-use crate::event::{Break, BreakCause, Ddl, DdlWhat, GlobalId, Gtid, GtidSet, GtidSource, Interval, Item};
+use crate::event::{Break, BreakCause, Ddl, DdlWhat, GlobalId, Gtid, GtidSource, Item};
 use crate::fault::boxed;
 use crate::source::{BoxFuture, ItemStream, SourceError};
 
@@ -209,7 +210,7 @@ fn refused(error: MysqlError) -> StreamError {
 }
 
 /// Checks an event's sum and hands it to the assembler.
-fn take(assembler: &mut Assembler, event: &Event, out: &mut Vec<Out>) -> Result<u8, StreamError> {
+pub(super) fn take(assembler: &mut Assembler, event: &Event, out: &mut Vec<Out>) -> Result<u8, StreamError> {
     let crc = event.crc();
     if event.sum().is_some_and(|sum| sum != crc) {
         return Err(StreamError::Checksum {
@@ -233,7 +234,7 @@ fn take(assembler: &mut Assembler, event: &Event, out: &mut Vec<Out>) -> Result<
         kind::MARIADB_GTID => {
             raw.gtid = raw::mariadb_gtid(event.server(), &raw.body).map(|gtid| (Some(gtid), 0));
         }
-        kind::PREVIOUS_GTIDS => raw.previous = previous_gtids(&raw),
+        kind::PREVIOUS_GTIDS => raw.previous = previous::parse(&raw.body),
         kind::TRANSACTION_PAYLOAD => raw.payload = uncompressed_size(&raw.body),
         kind::ROTATE if !event.summed() && raw.flags & FLAG_ARTIFICIAL != 0 => {
             raw.body = raw::without_unannounced_checksum(event.header(), &raw.body);
@@ -263,23 +264,4 @@ fn source(uuid: [u8; 16], tag: Option<&Tag<'_>>) -> GtidSource {
         uuid: u128::from_be_bytes(uuid),
         tag: tag.map(Tag::as_str).unwrap_or_default().into(),
     }
-}
-
-/// The set that opens a file.
-fn previous_gtids(event: &RawEvent) -> Option<GtidSet> {
-    let format = FormatDescriptionEvent::new(BinlogVersion::Version4);
-    let parsed: PreviousGtidsEvent<'_> = event.parsed(&format)?;
-    let mut set = GtidSet::default();
-    for sid in parsed.sids() {
-        let source = source(sid.uuid(), sid.tag());
-        for interval in sid.intervals() {
-            let (start, end) = (interval.start(), interval.end());
-            // A server writes no other; nothing is made of bytes that no server wrote.
-            if start == 0 || end <= start {
-                return None;
-            }
-            set.insert_all(&source, Interval { start, end });
-        }
-    }
-    Some(set)
 }
