@@ -202,6 +202,7 @@ mod tests {
                 crc: u32::MAX,
             }),
             prepared: Vec::new(),
+            streams: Vec::new(),
         };
         let mut checkpoint = Checkpoint::new("shop", position);
         let mut snapshot = SnapshotState::new(next, checkpoint.position.seen());

@@ -28,6 +28,8 @@ pub struct DynamodbSource {
     pub role: Option<Role>,
     /// Where all calls to AWS go, S3's too, without a slash at the end; `None`: the region's own endpoints.
     pub endpoint: Option<String>,
+    /// Whether a table is copied again by itself if changes of it may be lost; else nothing is copied any more.
+    pub reload: bool,
 }
 
 /// How the items are read that a table holds already.
@@ -95,6 +97,18 @@ pub(super) struct RawDynamodb {
     external_id: Option<String>,
     /// Where all calls to AWS go, S3's too, such as `http://127.0.0.1:8000`: for local servers.
     endpoint: Option<String>,
+    /// What follows when a stream no longer continues what was read of it: `stop` unless set.
+    on_position_lost: Option<OnStreamLost>,
+}
+
+/// What follows when a stream no longer continues what was read of it.
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum OnStreamLost {
+    /// Nothing is copied any more; the process lives and says so.
+    Stop,
+    /// The stream's table is copied again, and rows that are gone are removed.
+    Resnapshot,
 }
 
 /// What a target holds of an item.
@@ -142,6 +156,7 @@ pub(super) fn source(
         raw.parallelism,
         "write how many files or segments may be read at the same time; 4 is usual",
     );
+    let reload = raw.on_position_lost == Some(OnStreamLost::Resnapshot);
     let role = role(raw.role_arn, raw.external_id, rules);
     let endpoint = match raw.endpoint {
         None => Some(None),
@@ -157,6 +172,7 @@ pub(super) fn source(
         parallelism: parallelism?,
         role: role?,
         endpoint: endpoint?,
+        reload,
     })
 }
 

@@ -8,6 +8,7 @@ use super::gtid::GtidSet;
 use super::order::{OrderKey, Ordinal};
 use super::position::{LastEvent, LogPosition, TxnStart};
 use super::row::{RowImages, RowRef};
+use super::shards::StreamStep;
 use super::table::{TableId, TableLayout};
 use super::xa::XaStep;
 
@@ -107,6 +108,8 @@ pub struct CommitPoint {
     pub xa: Vec<XaStep>,
     /// Every transaction with a GTID that lies before, where the log itself says so.
     pub executed: Option<GtidSet>,
+    /// How far DynamoDB's streams were read since the last point.
+    pub streams: Vec<StreamStep>,
 }
 
 impl LogPosition {
@@ -139,6 +142,9 @@ impl LogPosition {
         // Proof by an event of a file that may be purged by now is worth less than by the file at hand.
         let proof = point.last_event.or(self.last_event);
         self.last_event = proof.filter(|event| event.start.file == self.next.coord.file);
+        for step in &point.streams {
+            step.apply(&mut self.streams);
+        }
     }
 }
 

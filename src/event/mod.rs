@@ -3,7 +3,8 @@
 //!
 //! Order of reading: [`table`] (which table, which columns), [`value`] (one cell), [`row`] (images
 //! that decode themselves into a visitor), [`order`] (the number that decides which row is newer),
-//! [`gtid`], [`domain`], [`sequence`], [`position`] and [`xa`] (where a reader is), [`change`] (what travels).
+//! [`gtid`], [`domain`], [`sequence`], [`shards`], [`position`] and [`xa`] (where a reader is), [`change`] (what
+//! travels).
 
 pub mod change;
 pub mod chunk;
@@ -13,6 +14,7 @@ pub mod order;
 pub mod position;
 pub mod row;
 pub mod sequence;
+pub mod shards;
 pub mod table;
 pub mod value;
 pub mod xa;
@@ -25,6 +27,7 @@ pub use order::{OrderKey, Ordinal};
 pub use position::{BinlogCoord, Epoch, LastEvent, LogPosition, TxnStart};
 pub use row::{CellVisitor, RowError, RowImages, RowRef};
 pub use sequence::{SequenceError, SequenceNumber};
+pub use shards::{ShardId, ShardMove, ShardPlace, StreamPlace, StreamStep};
 pub use table::{Column, ColumnName, ColumnType, TableId, TableLayout};
 pub use value::{CivilDate, CivilDateTime, Unrepresentable, Value};
 pub use xa::{Prepared, XaStep, Xid};

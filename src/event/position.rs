@@ -1,4 +1,4 @@
-//! Where a MySQL reader is. Coordinates of two servers do not compare, so they never stand alone in
+//! Where a reader of a log is. Coordinates of two servers do not compare, so they never stand alone in
 //! an order: [`TxnStart`] carries the epoch, which changes with the log's lineage.
 
 use std::fmt;
@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::domain::{DomainPosition, Seen};
 use super::gtid::GtidSet;
+use super::shards::StreamPlace;
 use super::xa::Prepared;
 
 use serde::{Deserialize, Serialize};
@@ -121,6 +122,9 @@ pub struct LogPosition {
     /// XA transactions that were prepared before and neither committed nor rolled back yet.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub prepared: Vec<Prepared>,
+    /// How far DynamoDB's streams were read, of which `next` says the generation alone; empty for other logs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub streams: Vec<StreamPlace>,
 }
 
 impl LogPosition {
@@ -136,7 +140,12 @@ impl LogPosition {
 
 impl fmt::Display for LogPosition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.file_name, self.next.coord.offset)
+        if self.streams.is_empty() {
+            return write!(f, "{}:{}", self.file_name, self.next.coord.offset);
+        }
+        let shards: usize = self.streams.iter().map(|stream| stream.shards.len()).sum();
+        let streams = self.streams.len();
+        write!(f, "{shards} shards of {streams} streams")
     }
 }
 
@@ -177,5 +186,16 @@ mod tests {
     fn an_epoch_rises_even_when_the_clock_goes_back() {
         assert_eq!(Epoch(5).next(100), Epoch(100));
         assert_eq!(Epoch(200).next(100), Epoch(201));
+    }
+
+    /// What a version wrote loads for good, and is written the same.
+    #[test]
+    fn a_position_in_streams_is_kept_as_a_fixture() {
+        let kept = include_str!("../../tests/fixtures/positions/dynamodb-1.json");
+        let read: LogPosition = serde_json::from_str(kept).unwrap();
+        assert_eq!(read.to_string(), "2 shards of 1 streams");
+        let shards: Vec<_> = read.streams[0].shards.values().collect();
+        assert!(shards[0].drained && shards[1].parent.is_some());
+        assert_eq!(serde_json::to_string_pretty(&read).unwrap(), kept.trim_end());
     }
 }

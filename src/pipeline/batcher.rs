@@ -59,12 +59,15 @@ impl Batcher {
             Some(last) if moves => {
                 let mut xa = std::mem::take(&mut last.xa);
                 xa.extend(point.xa);
+                let mut streams = std::mem::take(&mut last.streams);
+                streams.extend(point.streams);
                 *last = CommitPoint {
                     gtid: last.gtid.take(),
                     last_event: last.last_event.take(),
                     committed_micros: last.committed_micros,
                     executed: point.executed.or_else(|| last.executed.take()),
                     xa,
+                    streams,
                     ..point
                 };
             }
@@ -192,6 +195,7 @@ mod tests {
             committed_micros: gtid.map(|_| 1),
             executed: None,
             xa: Vec::new(),
+            streams: Vec::new(),
         }
     }
 

@@ -96,6 +96,7 @@ mod tests {
             domains: None,
             last_event: None,
             prepared: Vec::new(),
+            streams: Vec::new(),
         }
     }
 
@@ -126,6 +127,7 @@ mod tests {
             committed_micros: Some(1),
             executed: None,
             xa: Vec::new(),
+            streams: Vec::new(),
         }
     }
 

@@ -61,11 +61,13 @@ impl Warden {
         }
         // What is not copied must not be swept: nothing would confirm the rows that are there.
         let sweep = filled && opening != Opening::Followed;
+        let least = before.and_then(|_| self.copying.source.renumber(table));
         loop {
             let (projection, target) = (projection.clone(), target.clone());
             let (states, at) = self
                 .at_boundary(move |at| {
                     let low = before.map_or_else(|| Some(at.next.first_low()), |low| at.next.low_after(low));
+                    let low = low.filter(|low| least.is_none_or(|least| low.epoch >= least));
                     let begun = low.map(|low| {
                         let phase = opening.phase(at, low);
                         let mut state = TableState::begun(projection, target, at.next, phase);

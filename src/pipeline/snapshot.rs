@@ -208,7 +208,9 @@ async fn plan_table(
     let (mut after, mut all) = (snapshot.planned_to.clone(), snapshot.planned_all);
     while !all && copying.shared.routes.is_open(&table, opening) {
         let chunk = copying
-            .again("plan", || copying.source.plan(&layout, after.as_ref()))
+            .again("plan", || {
+                copying.source.plan(&layout, snapshot.low, after.as_ref())
+            })
             .await?;
         all = chunk.upper.is_none();
         if all && copying.source.ends_alone() {

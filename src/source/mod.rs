@@ -121,10 +121,12 @@ pub trait Source: fmt::Debug + Send + Sync {
         floor: &'a LogPosition,
     ) -> BoxFuture<'a, Result<Watermark, SourceError>>;
 
-    /// The chunk that begins after `after`; with `upper: None` it is the last one.
+    /// The chunk that begins after `after`, of a copy with the low watermark `low`; with `upper: None` it is the
+    /// last one.
     fn plan<'a>(
         &'a self,
         layout: &'a TableLayout,
+        low: TxnStart,
         after: Option<&'a crate::event::Bound>,
     ) -> BoxFuture<'a, Result<Chunk, SourceError>>;
 
@@ -135,6 +137,12 @@ pub trait Source: fmt::Debug + Send + Sync {
 
     /// Begins to read a chunk.
     fn read(&self, read: ChunkRead) -> BoxFuture<'_, Result<Box<dyn ChunkRows>, SourceError>>;
+
+    /// Asks for numbers above all that were given, for a copy of a table that must lie above what was read of it:
+    /// the epoch that positions have at least once it is so. `None`: positions themselves rise with what is read.
+    fn renumber(&self, _table: &TableId) -> Option<Epoch> {
+        None
+    }
 
     /// The table's size.
     fn estimate<'a>(&'a self, table: &'a TableId) -> BoxFuture<'a, Result<Estimate, SourceError>>;

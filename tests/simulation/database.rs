@@ -304,6 +304,7 @@ fn items(transaction: &Transaction, epoch: Epoch, gtids: bool) -> Vec<Item> {
         committed_micros: Some(1),
         xa: Vec::new(),
         executed: None,
+        streams: Vec::new(),
     }));
     out
 }
@@ -411,6 +412,7 @@ impl Source for Database {
                 domains: None,
                 last_event: None,
                 prepared: Vec::new(),
+                streams: Vec::new(),
             };
             let (database, lineage) = (self.clone(), state.lineage);
             let items = Box::new(Stream {
@@ -442,6 +444,7 @@ impl Source for Database {
     fn plan<'a>(
         &'a self,
         layout: &'a TableLayout,
+        _low: TxnStart,
         after: Option<&'a Bound>,
     ) -> BoxFuture<'a, Result<Chunk, SourceError>> {
         let mut state = self.state();
@@ -463,10 +466,7 @@ impl Source for Database {
             self.1.sleep(Duration::from_millis(20)).await;
             let mut state = self.state();
             state.tick();
-            let behind = read
-                .seen
-                .as_ref()
-                .is_some_and(|seen| matches!(seen, Seen::Gtids(set) if !set.is_subset(&state.executed())));
+            let behind = matches!(&read.seen, Some(Seen::Gtids(set)) if !set.is_subset(&state.executed()));
             if behind || (state.faults && state.random.u8(..) < 20) {
                 return Err(transient());
             }

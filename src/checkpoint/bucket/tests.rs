@@ -111,6 +111,7 @@ fn checkpoint(offset: u64) -> Checkpoint {
         domains: None,
         last_event: None,
         prepared: Vec::new(),
+        streams: Vec::new(),
     };
     Checkpoint::new("shop", position)
 }

@@ -44,6 +44,7 @@ fn the_least_and_the_whole() {
         parallelism: 4,
         role: None,
         endpoint: None,
+        reload: false,
     };
     assert_eq!(least, expected);
     let whole = source(

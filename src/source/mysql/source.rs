@@ -346,6 +346,7 @@ impl Source for Mysql {
     fn plan<'a>(
         &'a self,
         layout: &'a TableLayout,
+        _low: TxnStart,
         after: Option<&'a Bound>,
     ) -> BoxFuture<'a, Result<Chunk, SourceError>> {
         Box::pin(async move {

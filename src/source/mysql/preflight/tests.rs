@@ -270,6 +270,7 @@ fn a_position_is_held_against_the_logs_that_are_left() {
         domains: None,
         last_event: None,
         prepared: Vec::new(),
+        streams: Vec::new(),
     };
     let mut server = server();
     (server.gtid_executed, server.gtid_purged) = (set(&format!("{UUID}:1-9")), set(&format!("{UUID}:1-5")));

@@ -410,6 +410,7 @@ impl Assembler {
             committed_micros,
             xa: self.undecided.take_steps(),
             executed: None,
+            streams: Vec::new(),
         }))
     }
 

@@ -114,6 +114,7 @@ impl Opener<'_> {
             domains: None,
             last_event: None,
             prepared: Vec::new(),
+            streams: Vec::new(),
         };
         if let Some(executed) = &info.gtid_executed {
             let start = Start::Gtids(executed.clone());

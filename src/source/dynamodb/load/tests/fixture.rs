@@ -88,6 +88,7 @@ impl Aws {
             parallelism: 2,
             role: None,
             endpoint: Some(self.endpoint.clone()),
+            reload: false,
         };
         let credentials = aws_credential_types::Credentials::new("AKID", "SECRET", None, None, "test");
         let provider = aws_credential_types::provider::SharedCredentialsProvider::new(credentials);

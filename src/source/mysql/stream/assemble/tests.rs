@@ -54,6 +54,7 @@ impl Log {
                 domains: None,
                 last_event: None,
                 prepared: Vec::new(),
+                streams: Vec::new(),
             },
             starts: Vec::new(),
             number: 0,
