@@ -9,18 +9,21 @@
     reason = "a test"
 )]
 
+mod alone;
 mod database;
 mod reader;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use alone::Alone;
 use database::{Database, table};
 use replicator::checkpoint::{FileStore, Store};
 use replicator::clock::Clock;
 use replicator::config::SchemaChanges;
 use replicator::pipeline::{Parts, Plan, run};
 use replicator::sink::memory::{Memory, Script};
+use replicator::source::Source;
 use replicator::status::{Status, TableProgress};
 use tokio_util::sync::CancellationToken;
 
@@ -28,6 +31,7 @@ const TABLES: usize = 3;
 
 struct World {
     database: Database,
+    source: Arc<dyn Source>,
     target: Memory,
     folder: tempfile::TempDir,
     clock: Clock,
@@ -45,6 +49,18 @@ enum End {
 }
 
 impl World {
+    fn new(seed: u64, gtids: bool) -> World {
+        let clock = Clock::real();
+        let database = Database::new(seed, TABLES, gtids, clock.clone());
+        World {
+            source: Arc::new(database.clone()),
+            database,
+            target: Memory::new(clock.clone()),
+            folder: tempfile::tempdir().unwrap(),
+            clock,
+        }
+    }
+
     fn scripts(&self) -> Vec<Script> {
         let mut state = self.database.state();
         (0..400)
@@ -66,7 +82,7 @@ impl World {
             }
         };
         let parts = Parts {
-            source: Arc::new(self.database.clone()),
+            source: Arc::clone(&self.source),
             sink: Arc::new(self.target.clone()),
             store,
             status: Arc::clone(&status),
@@ -150,13 +166,7 @@ impl World {
 }
 
 async fn simulate(seed: u64, gtids: bool) {
-    let clock = Clock::real();
-    let world = World {
-        database: Database::new(seed, TABLES, gtids, clock.clone()),
-        target: Memory::new(clock.clone()),
-        folder: tempfile::tempdir().unwrap(),
-        clock,
-    };
+    let world = World::new(seed, gtids);
     let lives = world.database.state().random.usize(2..7);
     for _ in 0..lives {
         world.target.script(world.scripts());
@@ -191,13 +201,37 @@ fn seeds() -> Vec<u64> {
     fixed.collect()
 }
 
+/// Tables that are copied from a source whose last chunks have to be read alone.
+async fn copy_alone(seed: u64) {
+    let mut world = World::new(seed, true);
+    world.source = Arc::new(Alone::new(world.database.clone()));
+    world.database.state().shown = TABLES;
+    let late = |script: &Script| matches!(script, Script::Acknowledge(_));
+    let scripts: Vec<Script> = world.scripts().into_iter().filter(late).collect();
+    world.target.script(scripts);
+    world.database.settle();
+    world.live(End::Settled, 0).await;
+    world.check();
+}
+
+#[test]
+fn the_last_chunk_is_read_alone_where_the_source_says_so() {
+    for seed in 0..20 {
+        runtime().block_on(copy_alone(seed));
+    }
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build()
+        .unwrap()
+}
+
 fn simulate_all(gtids: bool) {
     for seed in seeds() {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .start_paused(true)
-            .build()
-            .unwrap();
+        let runtime = runtime();
 
         let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             runtime.block_on(simulate(seed, gtids));
