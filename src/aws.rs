@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_config::sts::AssumeRoleProvider;
-use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_config::{BehaviorVersion, ConfigLoader, Region, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
@@ -27,6 +27,10 @@ const MARGIN: Duration = Duration::from_secs(300);
 /// What the AWS SDK finds in the process's surroundings, over the one TLS and the proxy that all else goes
 /// through.
 pub async fn configuration() -> SdkConfig {
+    surroundings().load().await
+}
+
+fn surroundings() -> ConfigLoader {
     let client = aws_smithy_http_client::Builder::new().build_with_connector_fn(|settings, components| {
         let mut builder = Connector::builder()
             .proxy_config(ProxyConfig::from_env())
@@ -35,10 +39,7 @@ pub async fn configuration() -> SdkConfig {
         builder.set_sleep_impl(components.and_then(|components| components.sleep_impl()));
         builder.build()
     });
-    aws_config::defaults(BehaviorVersion::latest())
-        .http_client(client)
-        .load()
-        .await
+    aws_config::defaults(BehaviorVersion::latest()).http_client(client)
 }
 
 /// The clock's time, as signatures want it.
@@ -49,8 +50,9 @@ pub fn time(clock: &Clock) -> SystemTime {
 
 /// What every call for a source begins with: its region, its endpoint, and the role that it assumes, if it does.
 pub async fn of_source(source: &DynamodbSource) -> SdkConfig {
-    let found = configuration().await;
-    let mut builder = found.into_builder().region(Region::new(source.region.clone()));
+    // Given before the rest is looked for: where nothing names a region, it would be asked of the instance.
+    let found = surroundings().region(Region::new(source.region.clone()));
+    let mut builder = found.load().await.into_builder();
     if let Some(endpoint) = &source.endpoint {
         builder = builder.endpoint_url(endpoint);
     }

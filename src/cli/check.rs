@@ -37,7 +37,7 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<(), Failure> {
     with_config(global, |config| async move {
         let clock = Clock::real();
-        let origin = Origin::new(&config, clock.clone())?;
+        let origin = Origin::new(&config, clock.clone()).await?;
         if arguments.cost.asked() {
             return cost::print(&arguments.cost, &origin, &config).await;
         }

@@ -137,11 +137,16 @@ fn prices(file: Option<&Path>) -> Result<Prices, Failure> {
     Prices::parse(&text).map_err(Failure::usage)
 }
 
-fn table(facts: &TableFacts, counted: Option<&Counted>, given: Option<u32>) -> Table {
-    let given = given.map(|changes| Rate {
+/// So many changes a day.
+pub(super) fn rate(changes: u32) -> Rate {
+    Rate {
         inserts: 0.0,
         others: f64::from(changes),
-    });
+    }
+}
+
+fn table(facts: &TableFacts, counted: Option<&Counted>, given: Option<u32>) -> Table {
+    let given = given.map(rate);
     let read = || {
         let counted = counted?;
         let writes = counted.tables.get(&facts.id)?;

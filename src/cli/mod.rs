@@ -26,9 +26,9 @@ mod start;
 
 pub use failure::Failure;
 
-/// Copies MySQL tables to BigQuery and keeps them equal.
+/// Copies MySQL and DynamoDB tables to BigQuery and keeps them equal.
 ///
-/// A first copy of each table, then the binlog: every insert, update and delete arrives as an upsert or a
+/// A first copy of each table, then the binlog or the streams: every insert, update and delete arrives as an upsert or a
 /// delete, seconds behind. One configuration file describes one pipeline.
 #[derive(Debug, Parser)]
 #[command(

@@ -2,13 +2,18 @@
 
 use std::sync::Arc;
 
+use aws_config::SdkConfig;
+
+use super::start::failed;
 use super::{Failure, cost};
+use crate::aws;
 use crate::bill::Table;
 use crate::clock::Clock;
-use crate::config::{Config, SourceConfig};
+use crate::config::{Config, DynamodbSource, SourceConfig};
 use crate::event::LogPosition;
+use crate::source::dynamodb::load::{LoadError, Loader};
+use crate::source::dynamodb::{self, Dynamodb};
 use crate::source::mysql::Mysql;
-use crate::source::mysql::error::MysqlError;
 use crate::source::mysql::preflight::{self, Facts, judge};
 use crate::source::mysql::server::ServerInfo;
 use crate::source::{Finding, Source};
@@ -18,20 +23,60 @@ use crate::source::{Finding, Source};
 pub(super) enum Origin {
     /// A MySQL or MariaDB server.
     Mysql(Arc<Mysql>),
+    /// DynamoDB tables.
+    Dynamodb(Arc<Tables>),
+}
+
+/// DynamoDB tables of one account and region.
+#[derive(Debug)]
+pub(super) struct Tables {
+    config: DynamodbSource,
+    aws: SdkConfig,
+    loader: Loader,
+    source: Arc<Dynamodb>,
+}
+
+impl Tables {
+    async fn new(config: &DynamodbSource, pipeline: &str, clock: Clock) -> Result<Tables, LoadError> {
+        let aws = aws::of_source(config).await;
+        Ok(Tables {
+            loader: Loader::new(config, pipeline, &aws, clock.clone())?,
+            source: Arc::new(Dynamodb::new(config.clone(), pipeline, &aws, clock)?),
+            config: config.clone(),
+            aws,
+        })
+    }
+
+    /// The tables with their sizes. AWS counts no changes.
+    async fn sizes(&self, given: Option<u32>) -> Result<Vec<Table>, LoadError> {
+        let mut tables = Vec::new();
+        for name in &self.config.tables {
+            let size = self.loader.estimate(name).await?;
+            tables.push(Table {
+                name: format!("{}.{name}", self.config.name),
+                rows: size.rows,
+                bytes: size.bytes,
+                rate: given.map(cost::rate),
+            });
+        }
+        Ok(tables)
+    }
 }
 
 impl Origin {
     /// The source of a configuration.
     ///
     /// # Errors
-    /// Its kind is not in this version.
-    pub(super) fn new(config: &Config, clock: Clock) -> Result<Origin, Failure> {
+    /// The settings make no client.
+    pub(super) async fn new(config: &Config, clock: Clock) -> Result<Origin, Failure> {
         match &config.source {
             SourceConfig::Mysql(source) => Ok(Origin::Mysql(Arc::new(Mysql::new(source.clone(), clock)))),
-            SourceConfig::Dynamodb(_) => Err(Failure::Failed {
-                what: "sources[0].dynamodb: reading DynamoDB is not in this version".to_owned(),
-                hint: Some("name a configuration whose source is mysql".to_owned()),
-            }),
+            SourceConfig::Dynamodb(source) => {
+                let tables = Box::pin(Tables::new(source, &config.pipeline, clock)).await;
+                Ok(Origin::Dynamodb(Arc::new(
+                    tables.map_err(|error| failed(&error))?,
+                )))
+            }
         }
     }
 
@@ -39,6 +84,7 @@ impl Origin {
     pub(super) fn source(&self) -> Arc<dyn Source> {
         match self {
             Origin::Mysql(mysql) => Arc::<Mysql>::clone(mysql),
+            Origin::Dynamodb(tables) => Arc::<Dynamodb>::clone(&tables.source),
         }
     }
 
@@ -54,11 +100,16 @@ impl Origin {
                     .connector()
                     .connect_query()
                     .await
-                    .map_err(|error| Failure::failed(&error))?;
+                    .map_err(|error| failed(&error))?;
                 let facts = Facts::read(&mut conn, &source.tables)
                     .await
-                    .map_err(|error| Failure::failed(&error))?;
+                    .map_err(|error| failed(&error))?;
                 Ok(judge(&facts, &source.tables, source.snapshot.mode))
+            }
+            Origin::Dynamodb(tables) => {
+                let looking = dynamodb::preflight::look(&tables.config, &tables.aws, &tables.loader);
+                let found = Box::pin(looking).await;
+                found.map_err(|error| failed(&error))
             }
         }
     }
@@ -70,7 +121,6 @@ impl Origin {
     pub(super) async fn place(&self, position: &LogPosition) -> Result<Finding, Failure> {
         match self {
             Origin::Mysql(mysql) => {
-                let failed = |error: &MysqlError| Failure::failed(error);
                 let mut conn = mysql
                     .connector()
                     .connect_query()
@@ -80,6 +130,10 @@ impl Origin {
                     .await
                     .map_err(|error| failed(&error))?;
                 Ok(preflight::position::judge(&server, position))
+            }
+            Origin::Dynamodb(tables) => {
+                let found = dynamodb::preflight::place(&tables.config, &tables.aws, position).await;
+                found.map_err(|error| failed(&error))
             }
         }
     }
@@ -92,6 +146,7 @@ impl Origin {
     pub(super) async fn tables(&self, given: Option<u32>) -> Result<Vec<Table>, Failure> {
         match self {
             Origin::Mysql(mysql) => cost::tables(mysql, given).await,
+            Origin::Dynamodb(tables) => tables.sizes(given).await.map_err(|error| failed(&error)),
         }
     }
 }

@@ -5,7 +5,7 @@ use clap::Args;
 use super::start::{Waiting, start, with_config};
 use super::{Failure, Global};
 
-/// Copies tables that are not copied yet and follows the binlog, until stopped.
+/// Copies tables that are not copied yet and follows the binlog or the streams, until stopped.
 ///
 /// Meant to run always, as one instance for each pipeline. It goes on where it was stopped or killed;
 /// SIGTERM writes what is acknowledged to the checkpoint and ends with exit code 0.

@@ -18,7 +18,7 @@ use super::{Failure, Global, cost, signals, standby};
 use crate::bill::Prices;
 use crate::checkpoint::{Opening, Store};
 use crate::clock::Clock;
-use crate::config::{Config, Staleness};
+use crate::config::{Config, SourceConfig, Staleness};
 use crate::control::{self, About};
 use crate::fault::Classify;
 use crate::pipeline::{self, Parts, Plan, Steering};
@@ -152,6 +152,12 @@ pub(super) async fn start(
     until_copied: bool,
     shown: impl FnOnce(Arc<Status>),
 ) -> Result<(), Failure> {
+    if until_copied && !config.source.copies() && matches!(config.source, SourceConfig::Dynamodb(_)) {
+        return Err(Failure::Failed {
+            what: "sources[0].dynamodb.first_load is none: there is nothing to copy".to_owned(),
+            hint: Some("write first_load: export or first_load: scan, or use replicator run".to_owned()),
+        });
+    }
     let mut health = Health::new(&config)?;
     let opened = Store::open(&config.checkpoint, &config.pipeline, health.clock.clone()).await;
     let store = match opened.map_err(|error| failed(&error))? {
@@ -177,7 +183,7 @@ impl Ready {
     /// The first thing that makes a start pointless; for the source, all of them at once.
     async fn new(config: Config, store: Store, health: Health) -> Result<Ready, Failure> {
         let clock = health.clock.clone();
-        let origin = Origin::new(&config, clock.clone())?;
+        let origin = Origin::new(&config, clock.clone()).await?;
         let resumed = store.load().await.map_err(|error| failed(&error))?.is_some();
         refuse(&origin.findings().await?, resumed)?;
         let status = Arc::clone(&health.status);

@@ -65,16 +65,17 @@ impl Source for Alone {
         &'a self,
         table: &'a TableId,
         floor: &'a LogPosition,
-    ) -> BoxFuture<'a, Result<TxnStart, SourceError>> {
+    ) -> BoxFuture<'a, Result<Watermark, SourceError>> {
         self.database.watermark(table, floor)
     }
 
     fn plan<'a>(
         &'a self,
         layout: &'a TableLayout,
+        low: TxnStart,
         after: Option<&'a Bound>,
     ) -> BoxFuture<'a, Result<Chunk, SourceError>> {
-        self.database.plan(layout, after)
+        self.database.plan(layout, low, after)
     }
 
     fn ends_alone(&self) -> bool {

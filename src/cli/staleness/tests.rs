@@ -43,7 +43,7 @@ async fn world(budget: Option<f64>) -> World {
     assert_eq!(sink.prepare(&layout).await.unwrap(), Prepared::Created);
     let mut steward = Steward::new(
         (Prices::own().unwrap(), budget),
-        (Origin::new(&config, clock.clone()).unwrap(), sink),
+        (Origin::new(&config, clock.clone()).await.unwrap(), sink),
         Arc::default(),
         clock.clone(),
     );

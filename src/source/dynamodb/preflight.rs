@@ -11,6 +11,7 @@ use aws_sdk_dynamodbstreams::types::ShardIteratorType;
 
 use super::load::{LoadError, Loader, Refusal, recovery_cure};
 use crate::config::{DynamodbSource, FirstLoad};
+use crate::event::{LogPosition, TableId};
 use crate::fault::{Classify, chain};
 use crate::source::{Finding, Severity};
 
@@ -40,6 +41,37 @@ pub async fn look(
         }
     }
     Ok(findings)
+}
+
+/// Whether the streams that were read are still there.
+///
+/// # Errors
+/// AWS cannot be asked at all.
+pub async fn place(
+    source: &DynamodbSource,
+    aws: &SdkConfig,
+    position: &LogPosition,
+) -> Result<Finding, LoadError> {
+    let subject = "position";
+    let client = aws_sdk_dynamodb::Client::new(aws);
+    for table in &source.tables {
+        let id = TableId::new(source.name.as_str(), table.as_str());
+        let Some(place) = position.streams.iter().find(|place| place.table == id) else {
+            continue;
+        };
+        let call = client.describe_table().table_name(table).send().await;
+        let latest = match call {
+            Ok(answer) => answer.table.and_then(|table| table.latest_stream_arn),
+            Err(error) => return refused(subject, LoadError::call("dynamodb:DescribeTable", table, error)),
+        };
+        if latest.as_deref() != Some(&*place.arn) {
+            let cure = "with on_position_lost: resnapshot the table is copied again; otherwise start anew with \
+                        another checkpoint and empty targets";
+            let text = format!("the stream of {table} that was read is not the table's any more");
+            return Ok(finding(Severity::Warning, subject, text, cure));
+        }
+    }
+    Ok(well(subject, "is in streams that are there"))
 }
 
 struct Look<'a> {
