@@ -185,11 +185,15 @@ impl Exports {
             wait = (wait * 2).min(longest);
             export = self.describe(wanted.table, &export.arn).await?.0;
         }
-        let at = export.at.ok_or_else(|| LoadError::Answer {
-            action: DESCRIBE,
-            table: wanted.table.to_owned(),
-            what: "its time",
-        })?;
+        let at = match wanted.span {
+            Span::Full { .. } => export.at.ok_or_else(|| LoadError::Answer {
+                action: DESCRIBE,
+                table: wanted.table.to_owned(),
+                what: "its time",
+            })?,
+            // An export of changes is of no one time: AWS may describe it without.
+            Span::Changes { to, .. } => to,
+        };
         tracing::info!(
             table = wanted.table,
             export = export.id(),
