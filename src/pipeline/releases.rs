@@ -16,8 +16,10 @@ use super::steer::{Answer, Refusal};
 use super::work::{Change, Work};
 use crate::checkpoint::TableState;
 use crate::event::{Break, Ddl, DdlWhat, RowChanges, TableId, TxnStart};
+use crate::fault::boxed;
 use crate::sink::{Batch, Pending};
 use crate::source::image_bytes;
+use crate::task;
 
 /// Ends the waiting of a table's rows.
 #[derive(Debug)]
@@ -294,7 +296,8 @@ impl Follow {
                         layout: Arc::clone(&changes.layout),
                         pieces: vec![changes],
                     };
-                    packet.pending.push(self.write(batch).await);
+                    // It must go on while the packet waits again: what changes the table next waits for its end.
+                    packet.pending.push(driven(self.write(batch).await));
                 }
                 Verdict::Hold => {
                     packet.items.push_front(Waiting::Rows(changes));
@@ -316,4 +319,15 @@ impl Follow {
         packet.finish();
         Ok(None)
     }
+}
+
+/// A delivery that goes on by itself.
+fn driven(pending: Pending) -> Pending {
+    let task = task::spawn("held rows", pending);
+    Box::pin(async move {
+        match task.join().await {
+            Ok(ended) => ended,
+            Err(panicked) => Err(boxed(PipelineError::from(panicked))),
+        }
+    })
 }

@@ -115,8 +115,8 @@ pub trait Sink: fmt::Debug + Send + Sync {
     /// How a target's column of one type takes values of another; `key` for key columns.
     fn fit(&self, was: ColumnType, is: ColumnType, key: bool) -> Fit;
 
-    /// Where rows of a table go from now on, by their layout; a layout that is not among these goes to columns of
-    /// its own names. Replaces what was said of the table before.
+    /// Where rows of a table go from now on, by their layout (of equal ones the last counts); a layout that is not among
+    /// these goes to columns of its own names. Replaces what was said of the table before.
     fn project(&self, table: &TableId, projections: Vec<Projection>);
 
     /// Changes the columns of a table's target, of which `projection` is written afterwards, and waits until rows

@@ -188,7 +188,8 @@ impl BigQuery {
         let place = self.place(table);
         targets.owners.admit(table, &place)?;
         let projections = targets.projections.get(table).into_iter().flatten();
-        let projection = projections.into_iter().find(|one| one.layout == **layout);
+        // A table may have the same columns again, and other targets for them: then all rows that count were read again.
+        let projection = projections.into_iter().rev().find(|one| one.layout == **layout);
         let target = Arc::new(match projection {
             Some(projection) => {
                 Target::projected(Arc::clone(layout), &projection.columns, place, self.config.values)?
