@@ -6,7 +6,7 @@ FEATURES := --features failpoints
 CACHE := $(or $(REPLICATOR_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/replicator)
 DENY_VERSION := 0.20.2
 
-.PHONY: test test-live test-against fmt lint docs deny servers unit peers build bench demo
+.PHONY: fuzz test test-live test-against fmt lint docs deny servers unit peers build bench demo
 
 test: fmt lint docs deny servers unit peers
 
@@ -59,6 +59,11 @@ test-against:
 	@test -n "$(URL)" || { echo "say make test-against URL=mysql://user:password@host:port [TLS=disabled|required|verify_ca|verify_identity] \
 	[CA=/path/ca.pem] [AUTH=password|rds_iam]"; exit 2; }
 	$(CARGO) test --test against -- --nocapture
+
+# Every parser of bytes from outside under libFuzzer, from the seeds in fuzz/corpus, which `make test` runs too. Needs g++.
+SECONDS ?= 600
+fuzz:
+	scripts/fuzz $(SECONDS)
 
 build:
 	$(CARGO) build --release
