@@ -263,6 +263,7 @@ async fn loader(server: &Server) -> Arc<Loader> {
         parallelism: 2,
         role: None,
         endpoint: Some(server.url.clone()),
+        reload: false,
     };
     let credentials = aws_credential_types::Credentials::new("AKIDEXAMPLE", "secret", None, None, "test");
     let credentials = aws_credential_types::provider::SharedCredentialsProvider::new(credentials);
