@@ -191,7 +191,7 @@ async fn the_process_outlives_a_lost_position() {
     }
     let (code, body) = ready.expect("it says so");
     assert_eq!(code, 503);
-    assert!(body.contains("purged") && body.contains("copied anew"), "{body}");
+    assert!(body.contains("purged") && body.contains("resnapshot"), "{body}");
     assert_eq!(ask(port, "/livez").await.unwrap().0, 200);
     let status: Value = serde_json::from_str(&ask(port, "/api/status").await.unwrap().1).unwrap();
     assert!(status["position_lost"]["cure"].is_string(), "{status}");
