@@ -12,6 +12,7 @@
 
 mod clients;
 mod exports;
+mod followed;
 mod loads;
 mod python;
 mod server;
