@@ -73,27 +73,29 @@ pub async fn of_source(source: &DynamodbSource) -> SdkConfig {
         .build()
 }
 
-/// Credentials of the AWS SDK, for the client of object stores, which has a chain of its own that knows less.
+/// A provider's credentials, kept until shortly before they end: it may ask a service of AWS at every call.
 #[derive(Debug)]
-pub struct ObjectCredentials {
+pub struct KeptCredentials {
     provider: SharedCredentialsProvider,
     clock: Clock,
-    /// What the provider gave last, because it may ask a service of AWS at every call.
     kept: Mutex<Option<Credentials>>,
 }
 
-impl ObjectCredentials {
+impl KeptCredentials {
     /// Those that a configuration stands for; `None` if it has no provider.
-    pub fn new(aws: &SdkConfig, clock: Clock) -> Option<Arc<ObjectCredentials>> {
-        let provider = aws.credentials_provider()?;
-        Some(Arc::new(ObjectCredentials {
-            provider,
+    pub fn new(aws: &SdkConfig, clock: Clock) -> Option<KeptCredentials> {
+        Some(KeptCredentials {
+            provider: aws.credentials_provider()?,
             clock,
             kept: Mutex::default(),
-        }))
+        })
     }
 
-    async fn credentials(&self) -> Result<Credentials, CredentialsError> {
+    /// Credentials that are valid for a while.
+    ///
+    /// # Errors
+    /// As the provider says.
+    pub async fn get(&self) -> Result<Credentials, CredentialsError> {
         let now = time(&self.clock);
         let mut slot = self.kept.lock().await;
         let fresh = |kept: &Credentials| kept.expiry().is_none_or(|end| now + MARGIN < end);
@@ -104,18 +106,26 @@ impl ObjectCredentials {
     }
 }
 
+/// Credentials of the AWS SDK, for the client of object stores, which has a chain of its own that knows less.
+#[derive(Debug)]
+pub struct ObjectCredentials(KeptCredentials);
+
+impl ObjectCredentials {
+    /// Those that a configuration stands for; `None` if it has no provider.
+    pub fn new(aws: &SdkConfig, clock: Clock) -> Option<Arc<ObjectCredentials>> {
+        KeptCredentials::new(aws, clock).map(|kept| Arc::new(ObjectCredentials(kept)))
+    }
+}
+
 #[async_trait::async_trait]
 impl CredentialProvider for ObjectCredentials {
     type Credential = AwsCredential;
 
     async fn get_credential(&self) -> object_store::Result<Arc<AwsCredential>> {
-        let found = self
-            .credentials()
-            .await
-            .map_err(|error| object_store::Error::Generic {
-                store: "S3",
-                source: Box::new(error),
-            })?;
+        let found = self.0.get().await.map_err(|error| object_store::Error::Generic {
+            store: "S3",
+            source: Box::new(error),
+        })?;
         Ok(Arc::new(AwsCredential {
             key_id: found.access_key_id().to_owned(),
             secret_key: found.secret_access_key().to_owned(),

@@ -2,12 +2,14 @@
 
 use std::collections::HashMap;
 
+use aws_config::retry::RetryConfig;
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_dynamodb::Client as Tables;
-use aws_sdk_dynamodb::config::retry::RetryConfig;
-use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
 use aws_sdk_dynamodb::types::{
-    AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
-    StreamSpecification, StreamViewType,
+    AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType,
+    PointInTimeRecoverySpecification, ScalarAttributeType, StreamSpecification, StreamViewType,
 };
 use aws_sdk_dynamodbstreams::Client as Streams;
 use aws_smithy_http_client::Builder;
@@ -23,30 +25,26 @@ pub(crate) fn choose_tls() {
     let _chosen = rustls::crypto::ring::default_provider().install_default();
 }
 
-/// The client of tables: it tries each call once.
-pub(crate) fn tables(url: &str) -> Tables {
-    let config = aws_sdk_dynamodb::Config::builder()
+/// How a server is called: each call is tried once.
+fn calling(url: &str) -> SdkConfig {
+    SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new("us-east-1"))
-        .credentials_provider(credentials())
+        .credentials_provider(SharedCredentialsProvider::new(credentials()))
         .endpoint_url(url)
         .retry_config(RetryConfig::disabled())
         .http_client(Builder::new().build_http())
-        .build();
-    Tables::from_conf(config)
+        .build()
 }
 
-/// The client of streams: it tries each call once.
+/// The client of tables.
+pub(crate) fn tables(url: &str) -> Tables {
+    Tables::new(&calling(url))
+}
+
+/// The client of streams.
 pub(crate) fn streams(url: &str) -> Streams {
-    let config = aws_sdk_dynamodbstreams::Config::builder()
-        .behavior_version(BehaviorVersion::latest())
-        .region(Region::new("us-east-1"))
-        .credentials_provider(credentials())
-        .endpoint_url(url)
-        .retry_config(RetryConfig::disabled())
-        .http_client(Builder::new().build_http())
-        .build();
-    Streams::from_conf(config)
+    Streams::new(&calling(url))
 }
 
 pub(crate) fn s(text: &str) -> AttributeValue {
@@ -97,4 +95,17 @@ pub(crate) async fn create(client: &Tables, name: &str, view: Option<StreamViewT
 pub(crate) async fn put(client: &Tables, table: &str, item: Attributes) {
     let put = client.put_item().table_name(table).set_item(Some(item));
     put.send().await.expect("it is put");
+}
+
+/// Lets a table be exported.
+pub(crate) async fn recoverable(client: &Tables, name: &str) {
+    let recovery = PointInTimeRecoverySpecification::builder()
+        .point_in_time_recovery_enabled(true)
+        .build()
+        .expect("complete");
+    let update = client
+        .update_continuous_backups()
+        .table_name(name)
+        .point_in_time_recovery_specification(recovery);
+    update.send().await.expect("it is turned on");
 }

@@ -6,10 +6,7 @@ use std::time::Duration;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::ProvideErrorMetadata;
 use aws_sdk_dynamodb::primitives::DateTime;
-use aws_sdk_dynamodb::types::{
-    ExportDescription, ExportStatus, ExportType, IncrementalExportSpecification,
-    PointInTimeRecoverySpecification,
-};
+use aws_sdk_dynamodb::types::{ExportDescription, ExportStatus, ExportType, IncrementalExportSpecification};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -21,7 +18,7 @@ use object_store::{ObjectStore, ObjectStoreExt};
 use replicator::clock::Clock;
 use serde_json::Value;
 
-use crate::clients::{choose_tls, create, item, n, put, s, tables};
+use crate::clients::{choose_tls, create, item, n, put, recoverable, s, tables};
 use crate::server::Server;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -43,18 +40,6 @@ async fn world() -> (Server, Client, AmazonS3) {
         .build()
         .unwrap();
     (server, client, objects)
-}
-
-async fn recover(client: &Client) {
-    let specification = PointInTimeRecoverySpecification::builder()
-        .point_in_time_recovery_enabled(true)
-        .build()
-        .unwrap();
-    let update = client
-        .update_continuous_backups()
-        .table_name("shop")
-        .point_in_time_recovery_specification(specification);
-    update.send().await.unwrap();
 }
 
 async fn describe(client: &Client, export: &ExportDescription) -> ExportDescription {
@@ -118,7 +103,7 @@ async fn a_full_export_is_the_table_of_its_moment() {
     };
     let refused = ask().send().await.unwrap_err();
     assert_eq!(refused.code(), Some("PointInTimeRecoveryUnavailableException"));
-    recover(&client).await;
+    recoverable(&client, "shop").await;
     for id in 0..9 {
         put(
             &client,
@@ -173,7 +158,7 @@ async fn a_full_export_is_the_table_of_its_moment() {
 #[tokio::test]
 async fn an_incremental_export_is_the_last_state_of_what_changed() {
     let (server, client, objects) = world().await;
-    recover(&client).await;
+    recoverable(&client, "shop").await;
     for id in ["same", "changed", "deleted"] {
         put(&client, "shop", item([("id", s(id)), ("n", n("1"))])).await;
     }
@@ -227,7 +212,7 @@ async fn an_incremental_export_is_the_last_state_of_what_changed() {
 #[tokio::test]
 async fn exports_fail_and_files_are_read_in_parts() {
     let (server, client, objects) = world().await;
-    recover(&client).await;
+    recoverable(&client, "shop").await;
     let ask = |bucket: &str| {
         client
             .export_table_to_point_in_time()

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use std::process::Command;
 use std::time::Duration;
 
-use aws_sdk_dynamodb::types::{AttributeValue, PointInTimeRecoverySpecification, StreamViewType};
+use aws_sdk_dynamodb::types::{AttributeValue, StreamViewType};
 use fastrand::Rng;
 use replicator::clock::Clock;
 use replicator::emulator::Running;
 use serde_json::{Value, json};
 
-use crate::clients::{Attributes, choose_tls, create, item, n, put, s, tables};
+use crate::clients::{Attributes, choose_tls, create, item, n, put, recoverable, s, tables};
 use crate::server::{Fault, Server};
 use crate::support::local::{self, Process};
 
@@ -32,15 +32,7 @@ impl World {
         let tables = tables(&server.url);
         server.create_bucket("exports");
         create(&tables, "shop", Some(StreamViewType::NewAndOldImages)).await;
-        let recovery = PointInTimeRecoverySpecification::builder()
-            .point_in_time_recovery_enabled(true)
-            .build()
-            .unwrap();
-        let update = tables
-            .update_continuous_backups()
-            .table_name("shop")
-            .point_in_time_recovery_specification(recovery);
-        update.send().await.unwrap();
+        recoverable(&tables, "shop").await;
         World {
             server,
             tables,

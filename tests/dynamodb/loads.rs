@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_sdk_dynamodb::types::{PointInTimeRecoverySpecification, StreamViewType};
+use aws_sdk_dynamodb::types::StreamViewType;
 use aws_sdk_dynamodbstreams::types::{OperationType, Shard, ShardIteratorType};
 use fastrand::Rng;
 use replicator::aws::of_source;
@@ -21,7 +21,7 @@ use replicator::source::dynamodb::load::Loader;
 use replicator::task;
 use serde_json::Value;
 
-use crate::clients::{choose_tls, create, item, n, put, s, streams, tables};
+use crate::clients::{choose_tls, create, item, n, put, recoverable, s, streams, tables};
 use crate::server::Server;
 
 const STEP: Duration = Duration::from_secs(10 * 60);
@@ -81,15 +81,7 @@ impl World {
         let (tables, streams) = (tables(&server.url), streams(&server.url));
         server.create_bucket("exports");
         let arn = create(&tables, "shop", Some(StreamViewType::NewAndOldImages)).await;
-        let recovery = PointInTimeRecoverySpecification::builder()
-            .point_in_time_recovery_enabled(true)
-            .build()
-            .unwrap();
-        let update = tables
-            .update_continuous_backups()
-            .table_name("shop")
-            .point_in_time_recovery_specification(recovery);
-        update.send().await.unwrap();
+        recoverable(&tables, "shop").await;
         World {
             server,
             tables,

@@ -5,24 +5,19 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use aws_config::SdkConfig;
 use aws_credential_types::Credentials;
-use aws_credential_types::provider::ProvideCredentials;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SignatureLocation, SigningSettings, sign};
 use aws_sigv4::sign::v4;
 use reqwest::Url;
-use tokio::sync::Mutex;
+use tokio::sync::OnceCell;
 
-use crate::aws;
+use crate::aws::{self, KeptCredentials};
 use crate::clock::Clock;
 use crate::fault::chain;
 
 /// How long the server takes a token; a connection that is open outlives it.
 const VALID: Duration = Duration::from_secs(900);
-
-/// Credentials are asked for anew so long before they end.
-const MARGIN: Duration = Duration::from_secs(300);
 
 /// Makes tokens for one user of one server.
 #[derive(Debug, Clone)]
@@ -31,14 +26,15 @@ pub(super) struct Minter {
     port: u16,
     user: String,
     clock: Clock,
-    /// What the chain gave last, because it may ask a service of AWS at every call.
-    kept: Arc<Mutex<Option<Kept>>>,
+    /// Looked for at the first token.
+    found: Arc<OnceCell<Found>>,
 }
 
+/// What the process's surroundings hold.
 #[derive(Debug)]
-struct Kept {
-    aws: SdkConfig,
-    credentials: Credentials,
+struct Found {
+    region: Option<String>,
+    credentials: KeptCredentials,
 }
 
 /// Why there is no token.
@@ -80,7 +76,7 @@ impl Minter {
             port,
             user: user.to_owned(),
             clock,
-            kept: Arc::default(),
+            found: Arc::default(),
         }
     }
 
@@ -89,16 +85,11 @@ impl Minter {
     /// # Errors
     /// There are no credentials, or no region.
     pub(super) async fn token(&self) -> Result<String, TokenError> {
-        let now = aws::time(&self.clock);
-        let mut slot = self.kept.lock().await;
-        let fresh = |kept: &Kept| kept.credentials.expiry().is_none_or(|end| now + MARGIN < end);
-        let kept = match slot.take_if(|kept| fresh(kept)) {
-            Some(found) => slot.insert(found),
-            None => slot.insert(Box::pin(find()).await?),
-        };
-        let region = region_of(&self.host).or_else(|| Some(kept.aws.region()?.as_ref()));
+        let found = Box::pin(self.found.get_or_try_init(|| find(&self.clock))).await?;
+        let credentials = found.credentials.get().await?;
+        let region = region_of(&self.host).or(found.region.as_deref());
         let region = region.ok_or(TokenError::Region)?;
-        self.signed(&kept.credentials, region, now)
+        self.signed(&credentials, region, aws::time(&self.clock))
     }
 
     fn signed(&self, credentials: &Credentials, region: &str, now: SystemTime) -> Result<String, TokenError> {
@@ -136,16 +127,16 @@ impl Minter {
     }
 }
 
-async fn find() -> Result<Kept, TokenError> {
+async fn find(clock: &Clock) -> Result<Found, TokenError> {
     let aws = aws::configuration().await;
-    let provider = aws
-        .credentials_provider()
-        .ok_or_else(|| TokenError::Credentials {
+    let credentials = KeptCredentials::new(&aws, clock.clone());
+    Ok(Found {
+        region: aws.region().map(ToString::to_string),
+        credentials: credentials.ok_or_else(|| TokenError::Credentials {
             transient: false,
             text: "the default chain is empty".to_owned(),
-        })?;
-    let credentials = provider.provide_credentials().await?;
-    Ok(Kept { aws, credentials })
+        })?,
+    })
 }
 
 /// The region in the name of an endpoint: `db.c1x2.eu-west-1.rds.amazonaws.com`, also with `.cn` behind it.

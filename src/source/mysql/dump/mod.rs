@@ -86,7 +86,7 @@ impl Messages {
         let event = Event::parse(whole, self.sums)
             .ok_or_else(|| MysqlError::Protocol("a truncated binlog event".to_owned()))?;
         match event.kind() {
-            kind::FORMAT_DESCRIPTION => self.sums = event::sums(&event),
+            kind::FORMAT_DESCRIPTION => self.sums = event.summed(),
             kind::TRANSACTION_PAYLOAD => {
                 let payload = Payload::open(event.body());
                 self.payload = Some(payload.map_err(|error| MysqlError::Protocol(error.to_string()))?);

@@ -7,8 +7,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mysql_common::binlog::consts::BinlogVersion;
-use mysql_common::binlog::events::{FormatDescriptionEvent, GtidEvent};
+use mysql_common::binlog::events::GtidEvent;
 use mysql_common::packets::Tag;
 
 pub mod assemble;
@@ -247,7 +246,7 @@ pub(super) fn take(assembler: &mut Assembler, event: &Event, out: &mut Vec<Out>)
 
 /// The identifier and the commit time that a GTID event carries.
 fn gtid(event: &RawEvent) -> Option<(Option<GlobalId>, u64)> {
-    let parsed: GtidEvent = event.parsed(&FormatDescriptionEvent::new(BinlogVersion::Version4))?;
+    let parsed: GtidEvent = event.parsed()?;
     let micros = parsed.immediate_commit_timestamp();
     if event.kind == kind::ANONYMOUS_GTID {
         return Some((None, micros));

@@ -1,8 +1,11 @@
 //! One binlog event as it came, and the few bodies that only the stream itself needs
 //! (<https://dev.mysql.com/doc/dev/mysql-server/latest/page_protocol_replication_binlog_event.html>).
 
+use std::sync::LazyLock;
+
 use bytes::Bytes;
 use mysql_common::binlog::BinlogCtx;
+use mysql_common::binlog::consts::BinlogVersion;
 use mysql_common::binlog::events::FormatDescriptionEvent;
 use mysql_common::io::ParseBuf;
 use mysql_common::proto::MyDeserialize;
@@ -117,14 +120,15 @@ pub struct RawEvent {
     pub payload: Option<u64>,
 }
 
+/// What the driver's library wants to know of the log; nothing that is parsed here depends on it.
+static FORMAT: LazyLock<FormatDescriptionEvent<'static>> =
+    LazyLock::new(|| FormatDescriptionEvent::new(BinlogVersion::Version4));
+
 impl RawEvent {
     /// What the driver's library makes of the body; `None` if it does not parse.
-    pub(super) fn parsed<'a, T: MyDeserialize<'a, Ctx = BinlogCtx<'a>>>(
-        &'a self,
-        format: &'a FormatDescriptionEvent<'a>,
-    ) -> Option<T> {
+    pub(super) fn parsed<'a, T: MyDeserialize<'a, Ctx = BinlogCtx<'a>>>(&'a self) -> Option<T> {
         let size = usize::try_from(self.size).ok()?;
-        let context = BinlogCtx::new(size, format, self.kind);
+        let context = BinlogCtx::new(size, &FORMAT, self.kind);
         ParseBuf(&self.body).parse(context).ok()
     }
 }
