@@ -260,7 +260,8 @@ pub(super) fn float64(value: f64) -> String {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// Two digits a byte.
+pub(super) fn hex(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len() * 2);
     for nibble in bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]) {
         text.push(char::from_digit(u32::from(nibble), 16).unwrap_or('?'));

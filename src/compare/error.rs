@@ -12,6 +12,9 @@ pub enum CompareError {
     /// The source could not be read.
     #[error("reading the source")]
     Source(#[from] mysql_async::Error),
+    /// A DynamoDB table could not be read.
+    #[error("reading the source")]
+    Items(#[source] Box<aws_sdk_dynamodb::Error>),
     /// The REST API could not be reached, or its answer is not what the API documents.
     #[error("calling the BigQuery REST API")]
     Transport(#[from] reqwest::Error),
@@ -62,7 +65,10 @@ impl Classify for CompareError {
     fn fault(&self) -> Fault {
         match self {
             CompareError::Source(error) if !error.is_fatal() => Fault::Fatal,
-            CompareError::Source(_) | CompareError::Transport(_) | CompareError::Token(_) => Fault::RETRY,
+            CompareError::Source(_)
+            | CompareError::Items(_)
+            | CompareError::Transport(_)
+            | CompareError::Token(_) => Fault::RETRY,
             CompareError::Refused { status, .. } if *status == 429 || *status >= 500 => Fault::RETRY,
             CompareError::NoKey(table) => Fault::Table(table.clone()),
             CompareError::Refused { .. }
@@ -82,6 +88,7 @@ impl Classify for CompareError {
                 status: 401 | 403, ..
             } => "grant roles/bigquery.jobUser and roles/bigquery.dataViewer",
             CompareError::Source(_)
+            | CompareError::Items(_)
             | CompareError::Transport(_)
             | CompareError::Refused { .. }
             | CompareError::Token(_)

@@ -3,13 +3,14 @@
 //! Both sides are read whole and every cell is brought into one canonical text (`canon`); equal text
 //! is what "equal" means. Nothing of the way a row takes from the log to the target is used here, so
 //! that a mistake in a decoder, in the encoder or in the order of changes cannot hide itself: the source
-//! side is rendered by the server, the target side is what a query returns.
+//! side is rendered by the server or from the driver's own types, the target side is what a query returns.
 //!
 //! Of each row only two hashes are kept (32 bytes a row and side), sorted and merged; the keys and
 //! columns of the first differences come from a second read, which equal tables never need.
 
 mod canon;
 mod error;
+mod items;
 mod json;
 mod prints;
 mod source;
@@ -21,6 +22,7 @@ use std::fmt;
 use mysql_async::Conn;
 
 pub use error::CompareError;
+use target::TargetColumn;
 pub use target::{Bearer, TargetTable};
 
 use crate::event::{ColumnName, TableId, TableLayout};
@@ -51,6 +53,42 @@ impl<'a> Columns<'a> {
 
     fn target_name(&self, column: &'a ColumnName) -> &str {
         self.renamed.get(column).map_or(column.as_str(), String::as_str)
+    }
+}
+
+/// Where the source's rows are read.
+#[derive(Debug)]
+pub enum Origin<'a> {
+    /// A table of MySQL. The connection is left with another time zone, sql_mode and character set than it came with.
+    Mysql(&'a mut Conn),
+    /// A table of DynamoDB in the layout `document`. Costs the read capacity of two strongly consistent Scans at most.
+    Dynamodb(&'a aws_sdk_dynamodb::Client),
+}
+
+impl<'a> From<&'a mut Conn> for Origin<'a> {
+    fn from(conn: &'a mut Conn) -> Origin<'a> {
+        Origin::Mysql(conn)
+    }
+}
+
+impl<'a> From<&'a aws_sdk_dynamodb::Client> for Origin<'a> {
+    fn from(client: &'a aws_sdk_dynamodb::Client) -> Origin<'a> {
+        Origin::Dynamodb(client)
+    }
+}
+
+impl Origin<'_> {
+    /// Reads every row, in no order.
+    async fn read(
+        &mut self,
+        layout: &TableLayout,
+        forms: &[TargetColumn],
+        take: impl FnMut(Vec<Cell>),
+    ) -> Result<(), CompareError> {
+        match self {
+            Origin::Mysql(conn) => source::read(conn, layout, forms, take).await,
+            Origin::Dynamodb(client) => items::read(client, layout, take).await,
+        }
     }
 }
 
@@ -133,17 +171,15 @@ impl fmt::Display for Comparison {
 /// Compares a table of the source with its target. The source should be at rest: the two reads are
 /// not of one instant.
 ///
-/// `source` is left with another time zone, sql_mode and character set than it came with.
-///
 /// # Errors
 /// [`CompareError`] if a side cannot be read, the table has no key, or a target column is missing or of
 /// a type that cannot hold the source's.
 pub async fn compare(
-    source: &mut Conn,
+    source: impl Into<Origin<'_>>,
     target: &TargetTable,
     columns: &Columns<'_>,
 ) -> Result<Comparison, CompareError> {
-    let layout = columns.layout;
+    let (mut source, layout) = (source.into(), columns.layout);
     let key = layout.key_columns();
     if key.is_empty() {
         return Err(CompareError::NoKey(layout.table.clone()));
@@ -151,7 +187,7 @@ pub async fn compare(
     let forms = target.forms(columns).await?;
     let (mut here, mut there) = (Prints::new(&key), Prints::new(&key));
     tokio::try_join!(
-        source::read(source, layout, &forms, |cells| here.add(&cells)),
+        source.read(layout, &forms, |cells| here.add(&cells)),
         target.read(columns, &forms, |cells| there.add(&cells)),
     )?;
     let (source_rows, target_rows) = (here.rows(), there.rows());
@@ -173,9 +209,7 @@ pub async fn compare(
     if !found.keys.is_empty() {
         let (mut here, mut there) = (HashMap::new(), HashMap::new());
         tokio::try_join!(
-            source::read(source, layout, &forms, |cells| keep(
-                &mut here, &found, &key, cells
-            )),
+            source.read(layout, &forms, |cells| keep(&mut here, &found, &key, cells)),
             target.read(columns, &forms, |cells| keep(&mut there, &found, &key, cells)),
         )?;
         explain(&mut comparison, layout, &key, &here, &there);

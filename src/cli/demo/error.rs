@@ -31,6 +31,9 @@ pub(super) enum DemoError {
     /// The source refused.
     #[error("MySQL")]
     Mysql(#[from] mysql_async::Error),
+    /// The DynamoDB table refused.
+    #[error("DynamoDB")]
+    Dynamodb(#[source] Box<aws_sdk_dynamodb::Error>),
     /// The HTTP client.
     #[error("HTTP")]
     Http(#[from] reqwest::Error),
@@ -67,6 +70,7 @@ impl Classify for DemoError {
             DemoError::Io { .. }
             | DemoError::Program { .. }
             | DemoError::Mysql(_)
+            | DemoError::Dynamodb(_)
             | DemoError::Http(_)
             | DemoError::Panicked(_)
             | DemoError::Timeout { .. } => "run it again with --keep, which leaves all logs behind",
@@ -79,5 +83,11 @@ impl DemoError {
     pub(super) fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> DemoError {
         let what = what.into();
         move |source| DemoError::Io { what, source }
+    }
+}
+
+impl From<aws_sdk_dynamodb::Error> for DemoError {
+    fn from(error: aws_sdk_dynamodb::Error) -> DemoError {
+        DemoError::Dynamodb(Box::new(error))
     }
 }

@@ -1,6 +1,6 @@
 //! `replicator demo`: everything on this machine, in under a minute. A MySQL server with a small shop, a
-//! load that does not stop, the local BigQuery, a replicator that is killed twice without warning, and
-//! at the end source and target side by side.
+//! DynamoDB table beside it, a load that does not stop, the local BigQuery, replicators that are killed twice
+//! without warning, and at the end source and target side by side.
 //!
 //! It runs the very programs that a user runs (`replicator emulator`, `replicator run`) as processes of
 //! their own: only what is another process can be killed the way machines fail.
@@ -8,9 +8,11 @@
 mod child;
 mod error;
 mod load;
+mod pipelines;
 mod probe;
 mod report;
 mod server;
+mod sessions;
 mod shop;
 mod stage;
 
@@ -22,17 +24,25 @@ use clap::Args;
 use super::Failure;
 use crate::clock::Clock;
 
+/// Bound of each single wait.
+const PATIENCE: Duration = Duration::from_secs(40);
+const POLL: Duration = Duration::from_millis(20);
+
 /// Shows a pipeline at work, all of it on this machine.
 ///
-/// Starts a MySQL server with a small shop under load and a local BigQuery, replicates the one to the
-/// other, kills the replicator twice, and compares every row. Uses free ports of 127.0.0.1 and a
-/// temporary folder, and leaves nothing behind. Exits with 0 only if source and target are equal.
+/// Starts a MySQL server with a small shop under load, a DynamoDB table with its visitors' sessions and a
+/// local BigQuery, replicates both, kills the replicators twice, and compares every row and item. Uses free
+/// ports of 127.0.0.1 and a temporary folder, and leaves nothing behind. Exits with 0 only if sources and
+/// targets are equal.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Example:\n  replicator demo --follow 30")]
 pub(super) struct Arguments {
     /// MySQL server to start; in a checkout of the repository scripts/db provides one, elsewhere PATH.
     #[arg(long, value_name = "MYSQLD")]
     mysqld: Option<PathBuf>,
+    /// Python that has moto[server], which stands in for DynamoDB; without it only MySQL is shown.
+    #[arg(long, value_name = "PYTHON")]
+    moto: Option<PathBuf>,
     /// Seconds for which the load goes on after the first copy.
     #[arg(long, value_name = "SECONDS", default_value_t = 12, value_parser = clap::value_parser!(u64).range(2..=60))]
     follow: u64,
@@ -47,6 +57,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let options = stage::Options {
         program,
         mysqld: arguments.mysqld.clone(),
+        moto: arguments.moto.clone(),
         follow: Duration::from_secs(arguments.follow),
         keep: arguments.keep,
     };

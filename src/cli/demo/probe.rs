@@ -10,6 +10,7 @@ use serde::Deserialize;
 use super::error::DemoError;
 use super::shop;
 use crate::compare::TargetTable;
+use crate::event::TableId;
 
 /// The project of the demo's configuration.
 const PROJECT: &str = "demo";
@@ -18,7 +19,7 @@ const PROJECT: &str = "demo";
 const REQUEST: Duration = Duration::from_secs(20);
 
 /// Asks the parts how they are.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Probe {
     client: Client,
     rest: SocketAddr,
@@ -28,8 +29,6 @@ pub(super) struct Probe {
 /// What could be seen at one moment.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
-    /// Whether the target's REST API answers.
-    pub(super) rest: bool,
     status: Option<Status>,
 }
 
@@ -80,19 +79,20 @@ impl Seen {
         let problems = self.status.iter().flat_map(|status| &status.problems);
         problems.map(|problem| format!("; {problem}")).collect()
     }
+}
 
-    /// Tables by state: `2 waiting, 1 snapshot`.
-    pub(super) fn states(&self) -> String {
-        let mut counts: BTreeMap<&str, u32> = BTreeMap::new();
-        for table in self.status.iter().flat_map(|status| status.tables.values()) {
-            *counts.entry(table.state.as_str()).or_default() += 1;
-        }
-        let parts: Vec<String> = counts
-            .iter()
-            .map(|(state, count)| format!("{count} {state}"))
-            .collect();
-        parts.join(", ")
+/// Tables by state: `2 waiting, 1 snapshot`.
+pub(super) fn states(seen: &[Seen]) -> String {
+    let mut counts: BTreeMap<&str, u32> = BTreeMap::new();
+    let all = seen.iter().flat_map(|seen| &seen.status);
+    for table in all.flat_map(|status| status.tables.values()) {
+        *counts.entry(table.state.as_str()).or_default() += 1;
     }
+    let parts: Vec<String> = counts
+        .iter()
+        .map(|(state, count)| format!("{count} {state}"))
+        .collect();
+    parts.join(", ")
 }
 
 impl Probe {
@@ -107,33 +107,52 @@ impl Probe {
         })
     }
 
-    /// A table of the target.
-    pub(super) fn target(&self, table: &str) -> TargetTable {
+    /// The same target, and another replicator.
+    pub(super) fn of(&self, http: SocketAddr) -> Probe {
+        Probe { http, ..self.clone() }
+    }
+
+    /// Where the replicator listens.
+    pub(super) fn http(&self) -> SocketAddr {
+        self.http
+    }
+
+    /// A table of the target; its data set has the name of the source's schema.
+    pub(super) fn target(&self, table: &TableId) -> TargetTable {
         TargetTable {
             client: self.client.clone(),
             rest: format!("http://{}", self.rest),
             project: PROJECT.to_owned(),
             jobs_project: PROJECT.to_owned(),
-            dataset: shop::SCHEMA.to_owned(),
-            table: table.to_owned(),
+            dataset: table.schema().to_owned(),
+            table: table.name().to_owned(),
             bearer: None,
         }
     }
 
-    /// Looks at everything once.
-    pub(super) async fn look(&self) -> Seen {
+    /// Whether the target's REST API answers.
+    pub(super) async fn answers(&self) -> bool {
         let rest = format!("http://{}/bigquery/v2/projects/{PROJECT}/datasets", self.rest);
-        let rest = self.client.get(rest).send().await.is_ok();
+        self.client.get(rest).send().await.is_ok()
+    }
+
+    /// Looks at the replicator once.
+    pub(super) async fn look(&self) -> Seen {
         let status = format!("http://{}/api/status", self.http);
         let status = match self.client.get(status).send().await {
             Ok(response) => response.json().await.ok(),
             Err(_) => None,
         };
-        Seen { rest, status }
+        Seen { status }
     }
 
     /// The pulse as a query on the target shows it; `None` while it shows none.
     pub(super) async fn tick(&self) -> Option<i64> {
-        self.target(shop::PULSE).value("tick").await.ok()??.parse().ok()
+        self.target(&TableId::new(shop::SCHEMA, shop::PULSE))
+            .value("tick")
+            .await
+            .ok()??
+            .parse()
+            .ok()
     }
 }

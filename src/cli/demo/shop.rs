@@ -21,6 +21,7 @@ pub(super) const ORDERS: u64 = 15_000;
 pub(super) const LINES: u64 = 2;
 const ROWS_PER_INSERT: u64 = 1_000;
 
+pub(super) const TABLES: usize = 5;
 /// Data of the tables before anything moves.
 pub(super) const SEEDED_ROWS: u64 = CUSTOMERS + PRODUCTS + ORDERS * (1 + LINES) + 1;
 

@@ -13,21 +13,26 @@ use mysql_async::prelude::Queryable as _;
 use super::child::{Folder, Program, free_address};
 use super::error::DemoError;
 use super::load::Load;
-use super::probe::{Probe, Seen};
+use super::pipelines::{Pipeline, Pipelines};
+use super::probe::{self, Probe, Seen};
 use super::report::{self, Lags, grouped};
 use super::server::Server;
+use super::sessions::{self, Moto, Writer};
 use super::shop;
+use super::{PATIENCE, POLL};
 use crate::clock::Clock;
 use crate::compare::{self, Columns, Comparison};
 
-/// The configuration that the replicator runs with.
+/// The configurations that the replicators run with.
 const CONFIG: &str = include_str!("../../../config/demo.yaml");
+const DYNAMODB: &str = include_str!("../../../config/demo-dynamodb.yaml");
+
+/// Names, configurations and tables of the pipelines.
+const MYSQL: (&str, &str, usize) = ("mysql", CONFIG, shop::TABLES);
+const SESSIONS: (&str, &str, usize) = ("dynamodb", DYNAMODB, 1);
 
 /// Bound of the whole demo.
 const LIMIT: Duration = Duration::from_secs(150);
-/// Bound of each single wait.
-const PATIENCE: Duration = Duration::from_secs(40);
-const POLL: Duration = Duration::from_millis(20);
 
 /// How to run the demo.
 #[derive(Debug, Clone)]
@@ -36,6 +41,8 @@ pub(super) struct Options {
     pub(super) program: PathBuf,
     /// The MySQL server to start; `None`: what the checkout or PATH offers.
     pub(super) mysqld: Option<PathBuf>,
+    /// The Python that has moto; `None`: there is no DynamoDB table.
+    pub(super) moto: Option<PathBuf>,
     /// How long the load goes on while the replicator only follows.
     pub(super) follow: Duration,
     /// Whether data and logs are left behind.
@@ -92,19 +99,24 @@ struct Stage<'a> {
     out: &'a mut (dyn Write + Send),
 }
 
-/// Where the parts listen.
-#[derive(Debug, Clone, Copy)]
-struct Addresses {
-    mysql: u16,
-    rest: SocketAddr,
-    write: SocketAddr,
-    http: SocketAddr,
+/// What is replicated, and who writes to it.
+struct Sources {
+    root: Conn,
+    load: Load,
+    /// Not without moto.
+    sessions: Option<(Moto, Writer)>,
 }
 
 impl Stage<'_> {
     async fn play(mut self) -> Result<bool, DemoError> {
         let (mysqld, path) = (self.options.mysqld.clone(), self.folder.path().to_owned());
-        self.line("replicator demo: MySQL → replicator → local BigQuery, all on this machine\n")?;
+        let stands_in = match self.options.moto {
+            Some(_) => "MySQL and DynamoDB",
+            None => "MySQL",
+        };
+        self.line(&format!(
+            "replicator demo: {stands_in} → replicator → local BigQuery, all on this machine\n"
+        ))?;
         let server = Server::start(mysqld.as_deref(), &path, &self.clock).await?;
         let mut root = Conn::new(server.root()).await?;
         let version: Option<String> = root.query_first("SELECT VERSION()").await?;
@@ -117,77 +129,113 @@ impl Stage<'_> {
         shop::create(&mut root).await?;
         self.step(format_args!(
             "shop created: {} tables, {} rows",
-            shop::layouts().len(),
+            shop::TABLES,
             grouped(shop::SEEDED_ROWS)
         ))?;
-        let at = Addresses {
-            mysql: server.port(),
-            rest: free_address()?,
-            write: free_address()?,
-            http: free_address()?,
-        };
-        let probe = Probe::new(at.rest, at.http)?;
-        let mut emulator = self.emulator(at)?;
-        self.until("the local BigQuery to answer", &mut emulator, &probe, |seen| {
-            seen.rest
-        })
-        .await?;
-        self.step(format_args!("local BigQuery answers on {}", at.rest))?;
+        let moto = self.moto().await?;
+        let (rest, write) = (free_address()?, free_address()?);
+        let probe = Probe::new(rest, free_address()?)?;
+        let _emulator = self.emulator(rest, write, &probe).await?;
+        self.step(format_args!("local BigQuery answers on {rest}"))?;
+        let mut pipelines = vec![self.pipeline(MYSQL, server.port(), (rest, write), &probe)?];
+        if let Some(moto) = &moto {
+            let probe = probe.of(free_address()?);
+            pipelines.push(self.pipeline(SESSIONS, moto.port(), (rest, write), &probe)?);
+        }
         let load = Load::start(&server.root(), &self.clock).await?;
+        let sessions = moto.map(|moto| {
+            let writer = Writer::start(&moto, &self.clock);
+            (moto, writer)
+        });
         self.step(format_args!(
             "load begins: 3 writers insert, update, delete and change keys until told to stop"
         ))?;
-        self.replicate(at, &probe, &mut root, load).await
+        let sources = Sources { root, load, sessions };
+        self.replicate(sources, &probe, pipelines).await
+    }
+
+    /// The DynamoDB table, if there is something to hold it.
+    async fn moto(&mut self) -> Result<Option<Moto>, DemoError> {
+        let Some(python) = self.options.moto.clone() else {
+            self.step(format_args!(
+                "no DynamoDB table: --moto names no Python that has moto"
+            ))?;
+            return Ok(None);
+        };
+        let moto = Moto::start(&python, self.folder.path(), &self.clock).await?;
+        self.step(format_args!(
+            "moto stands in for DynamoDB on 127.0.0.1:{}: 1 table, {} items",
+            moto.port(),
+            grouped(sessions::SEEDED)
+        ))?;
+        Ok(Some(moto))
     }
 
     async fn replicate(
         &mut self,
-        at: Addresses,
+        mut sources: Sources,
         probe: &Probe,
-        root: &mut Conn,
-        load: Load,
+        pipelines: Vec<Pipeline>,
     ) -> Result<bool, DemoError> {
-        let mut replicator = self.replicator(at)?;
-        self.step(format_args!("replicator run, status on http://{}/", at.http))?;
-        let amid = self
-            .until("the first copied rows", &mut replicator, probe, Seen::has_rows)
+        let clock = self.clock.clone();
+        let mut pipelines = Pipelines::start(self.options.program.clone(), pipelines)?;
+        self.step(format_args!("replicator run, status on {}", pipelines.pages()))?;
+        let amid = pipelines
+            .until("the first copied rows", &clock, |seen, _| seen.has_rows())
             .await?;
-        replicator.kill()?;
-        self.step(format_args!("kill -9 amid the first copy ({})", amid.states()))?;
-        replicator = self.replicator(at)?;
-        self.until("every table to be copied", &mut replicator, probe, |seen| {
-            seen.all_follow(shop::layouts().len())
-        })
-        .await?;
+        pipelines.kill()?;
+        self.step(format_args!(
+            "kill -9 amid the first copy ({})",
+            probe::states(&amid)
+        ))?;
+        pipelines.restart()?;
+        pipelines
+            .until("every table to be copied", &clock, Seen::all_follow)
+            .await?;
         self.step(format_args!(
             "started again: every table is copied, {} transactions later",
-            grouped(load.committed())
+            grouped(sources.load.committed())
         ))?;
         let (mut appended, mut visible) = (Lags::default(), Lags::default());
+        let lags = &mut (&mut appended, &mut visible);
         let half = self.options.follow / 2;
-        self.measure(half, &mut replicator, probe, root, (&mut appended, &mut visible))
+        self.measure(half, &mut pipelines, probe, &mut sources.root, lags)
             .await?;
-        replicator.kill()?;
+        pipelines.kill()?;
         self.step(format_args!("kill -9 while following"))?;
-        replicator = self.replicator(at)?;
-        self.until("the restarted replicator", &mut replicator, probe, Seen::ready)
+        pipelines.restart()?;
+        pipelines
+            .until("the restarted replicator", &clock, |seen, _| seen.ready())
             .await?;
-        self.pulse(&mut replicator, probe, root).await?;
+        self.pulse(&mut pipelines, probe, &mut sources.root).await?;
         self.step(format_args!("started again and caught up"))?;
-        self.measure(half, &mut replicator, probe, root, (&mut appended, &mut visible))
+        self.measure(half, &mut pipelines, probe, &mut sources.root, lags)
             .await?;
+        let Sources {
+            mut root,
+            load,
+            sessions,
+        } = sources;
         let (committed, rolled_back) = load.stop().await?;
+        let mut moto = None;
+        let mut writes = String::new();
+        if let Some((held, writer)) = sessions {
+            writes = format!("; {} writes to DynamoDB", grouped(writer.stop().await?));
+            moto = Some(held);
+        }
         self.step(format_args!(
-            "load ends: {} transactions committed, {} rolled back",
+            "load ends: {} transactions committed, {} rolled back{writes}",
             grouped(committed),
             grouped(rolled_back)
         ))?;
-        let caught_up = self.pulse(&mut replicator, probe, root).await?;
+        let caught_up = self.pulse(&mut pipelines, probe, &mut root).await?;
         self.step(format_args!(
             "target has caught up, {:.2} s after the last commit",
             caught_up.as_secs_f64()
         ))?;
-        let comparisons = self.settle(&mut replicator, probe, root).await?;
+        let comparisons = self
+            .settle(&mut pipelines, probe, &mut root, moto.as_ref())
+            .await?;
         self.finish(&comparisons, &mut appended, &mut visible)
     }
 
@@ -214,65 +262,62 @@ impl Stage<'_> {
         Ok(equal)
     }
 
-    fn emulator(&self, at: Addresses) -> Result<Program, DemoError> {
+    async fn emulator(
+        &self,
+        rest: SocketAddr,
+        write: SocketAddr,
+        probe: &Probe,
+    ) -> Result<Program, DemoError> {
         let path = self.folder.path();
         let mut command = Command::new(&self.options.program);
         command
             .args([
                 "emulator",
                 "--rest",
-                &at.rest.to_string(),
+                &rest.to_string(),
                 "--write",
-                &at.write.to_string(),
+                &write.to_string(),
             ])
             .arg("--data")
             .arg(path.join("bigquery.db"));
-        Program::start("replicator emulator", &mut command, path.join("emulator.log"))
-    }
-
-    fn replicator(&self, at: Addresses) -> Result<Program, DemoError> {
-        let path = self.folder.path();
-        let config = path.join("demo.yaml");
-        std::fs::write(&config, CONFIG).map_err(DemoError::io("writing the configuration"))?;
-        let mut command = Command::new(&self.options.program);
-        command
-            .args(["run", "--config"])
-            .arg(config)
-            .env("DEMO_MYSQL_PORT", at.mysql.to_string())
-            .env("DEMO_REST", at.rest.to_string())
-            .env("DEMO_WRITE", at.write.to_string())
-            .env("DEMO_HTTP", at.http.to_string())
-            .env("DEMO_CHECKPOINT", path.join("checkpoint"));
-        Program::start("replicator run", &mut command, path.join("replicator.log"))
-    }
-
-    /// Polls until a condition holds, `program` ends or patience does.
-    async fn until(
-        &self,
-        what: &'static str,
-        program: &mut Program,
-        probe: &Probe,
-        holds: impl Fn(&Seen) -> bool,
-    ) -> Result<Seen, DemoError> {
+        let mut program = Program::start("replicator emulator", &mut command, path.join("emulator.log"))?;
         let deadline = self.clock.now() + PATIENCE;
-        loop {
+        while !probe.answers().await {
             program.check()?;
-            let seen = probe.look().await;
-            if holds(&seen) {
-                return Ok(seen);
-            }
             if self.clock.now() > deadline {
-                let problems = seen.problems();
-                return Err(program.failed(format!("made us wait for {what}{problems}")));
+                return Err(program.failed("does not answer"));
             }
             self.clock.sleep(POLL).await;
         }
+        Ok(program)
+    }
+
+    /// A pipeline from a source's port of this machine into the local BigQuery.
+    fn pipeline(
+        &self,
+        (name, config, tables): (&'static str, &str, usize),
+        port: u16,
+        (rest, write): (SocketAddr, SocketAddr),
+        probe: &Probe,
+    ) -> Result<Pipeline, DemoError> {
+        let path = self.folder.path();
+        let checkpoint = path.join(format!("checkpoint-{name}"));
+        let environment = vec![
+            ("DEMO_SOURCE_PORT", port.to_string()),
+            ("DEMO_REST", rest.to_string()),
+            ("DEMO_WRITE", write.to_string()),
+            ("DEMO_HTTP", probe.http().to_string()),
+            ("DEMO_CHECKPOINT", checkpoint.display().to_string()),
+            ("AWS_ACCESS_KEY_ID", "demo".to_owned()),
+            ("AWS_SECRET_ACCESS_KEY", "demo".to_owned()),
+        ];
+        Pipeline::new(name, (config, path), environment, probe.clone(), tables)
     }
 
     /// Commits a change and waits until a query on the target shows it; the time that took.
     async fn pulse(
         &self,
-        program: &mut Program,
+        pipelines: &mut Pipelines,
         probe: &Probe,
         root: &mut Conn,
     ) -> Result<Duration, DemoError> {
@@ -281,30 +326,30 @@ impl Stage<'_> {
         let tick: Option<i64> = root.query_first("SELECT tick FROM shop.pulse").await?;
         let deadline = committed + PATIENCE;
         loop {
-            program.check()?;
+            pipelines.check()?;
             if probe.tick().await == tick {
                 return Ok(self.clock.now() - committed);
             }
             if self.clock.now() > deadline {
-                return Err(program.failed("did not bring a change to the target"));
+                return Err(pipelines.failed("did not bring a change to the target"));
             }
             self.clock.sleep(POLL / 4).await;
         }
     }
 
-    /// Measures lags for a while: appended as the replicator shows it, visible as a query sees it.
+    /// Measures lags for a while: appended as the replicators show it, visible as a query sees it.
     async fn measure(
         &self,
         time: Duration,
-        program: &mut Program,
+        pipelines: &mut Pipelines,
         probe: &Probe,
         root: &mut Conn,
-        (appended, visible): (&mut Lags, &mut Lags),
+        (appended, visible): &mut (&mut Lags, &mut Lags),
     ) -> Result<(), DemoError> {
         let end = self.clock.now() + time;
         while self.clock.now() < end {
-            visible.add(self.pulse(program, probe, root).await?);
-            if let Some(lag) = probe.look().await.appended_lag() {
+            visible.add(self.pulse(pipelines, probe, root).await?);
+            for lag in pipelines.look().await.iter().filter_map(Seen::appended_lag) {
                 appended.add(lag);
             }
             self.clock.sleep(POLL * 5).await;
@@ -312,20 +357,26 @@ impl Stage<'_> {
         Ok(())
     }
 
-    /// Compares until all is equal or patience ends: the source is at rest, so the target must settle.
+    /// Compares until all is equal or patience ends: the sources are at rest, so the targets must settle.
     async fn settle(
         &self,
-        program: &mut Program,
+        pipelines: &mut Pipelines,
         probe: &Probe,
         root: &mut Conn,
+        moto: Option<&Moto>,
     ) -> Result<Vec<Comparison>, DemoError> {
         let deadline = self.clock.now() + PATIENCE / 2;
         loop {
-            program.check()?;
+            pipelines.check()?;
             let mut found = Vec::new();
             for layout in shop::layouts() {
-                let target = probe.target(layout.table.name());
-                found.push(compare::compare(root, &target, &Columns::same_names(&layout)).await?);
+                let target = probe.target(&layout.table);
+                found.push(compare::compare(&mut *root, &target, &Columns::same_names(&layout)).await?);
+            }
+            if let Some(moto) = moto {
+                let layout = sessions::layout();
+                let target = probe.target(&layout.table);
+                found.push(compare::compare(moto.client(), &target, &Columns::same_names(&layout)).await?);
             }
             if found.iter().all(Comparison::equal) || self.clock.now() > deadline {
                 return Ok(found);
@@ -365,9 +416,11 @@ async fn create_user(root: &mut Conn) -> Result<(), DemoError> {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn the_configuration_is_valid_with_its_defaults() {
-        let config = crate::config::parse(super::CONFIG, &|_| None).unwrap();
+    fn the_configurations_are_valid_with_their_defaults() {
         let none = crate::config::Staleness::Fixed(std::time::Duration::ZERO);
-        assert_eq!(config.sink.max_staleness, none);
+        for text in [super::CONFIG, super::DYNAMODB] {
+            let config = crate::config::parse(text, &|_| None).unwrap();
+            assert_eq!(config.sink.max_staleness, none);
+        }
     }
 }
