@@ -103,6 +103,12 @@ async fn mysql_with_minimal_metadata() {
     copies_and_follows(Flavour::Mysql, &["--binlog-row-metadata=MINIMAL"]).await;
 }
 
+/// What MariaDB does unless it is told otherwise: the log has types, and neither names nor signs nor character sets.
+#[tokio::test]
+async fn mariadb_without_metadata() {
+    copies_and_follows(Flavour::MariaDb, &["--binlog-row-metadata=NO_LOG"]).await;
+}
+
 #[tokio::test]
 async fn mariadb_by_position() {
     copies_and_follows(Flavour::MariaDb, &[]).await;

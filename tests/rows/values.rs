@@ -320,15 +320,13 @@ fn check_layouts(event: &RowsEvent, catalog: &CatalogTable, full: bool) -> Arc<D
     Arc::new(logged)
 }
 
-async fn every_value(flavour: Flavour, full: bool) {
+async fn every_value(flavour: Flavour, metadata: &str) {
     let server = Server::start(flavour);
     let mut conn = server.connect().await;
-    if !full {
-        conn.query_drop("SET GLOBAL binlog_row_metadata = MINIMAL")
-            .await
-            .unwrap();
-        conn = server.connect().await;
-    }
+    conn.query_drop(format!("SET GLOBAL binlog_row_metadata = {metadata}"))
+        .await
+        .unwrap();
+    conn = server.connect().await;
     conn.query_drop("CREATE DATABASE test").await.unwrap();
     let specs = columns::all(flavour);
     fill(&mut conn, &specs).await;
@@ -350,7 +348,7 @@ async fn every_value(flavour: Flavour, full: bool) {
     let mut kinds = std::collections::BTreeSet::new();
     for event in &log {
         assert_eq!(event.map.table, table);
-        let decoder = check_layouts(event, &catalog, full);
+        let decoder = check_layouts(event, &catalog, metadata == "FULL");
         check_event(&decoder, event, &known);
         kinds.insert(format!("{:?}", event.kind));
     }
@@ -359,20 +357,25 @@ async fn every_value(flavour: Flavour, full: bool) {
 
 #[tokio::test]
 async fn mysql_values_with_full_metadata() {
-    every_value(Flavour::Mysql, true).await;
+    every_value(Flavour::Mysql, "FULL").await;
 }
 
 #[tokio::test]
 async fn mysql_values_with_minimal_metadata() {
-    every_value(Flavour::Mysql, false).await;
+    every_value(Flavour::Mysql, "MINIMAL").await;
 }
 
 #[tokio::test]
 async fn mariadb_values_with_full_metadata() {
-    every_value(Flavour::MariaDb, true).await;
+    every_value(Flavour::MariaDb, "FULL").await;
 }
 
 #[tokio::test]
 async fn mariadb_values_with_minimal_metadata() {
-    every_value(Flavour::MariaDb, false).await;
+    every_value(Flavour::MariaDb, "MINIMAL").await;
+}
+
+#[tokio::test]
+async fn mariadb_values_without_metadata() {
+    every_value(Flavour::MariaDb, "NO_LOG").await;
 }

@@ -257,6 +257,15 @@ impl Charset {
         Charset::by_name(name)
     }
 
+    /// The number of the collation of bytes.
+    pub(crate) const BINARY: u32 = 63;
+
+    /// The number of one of its collations.
+    pub(crate) fn a_collation(&self) -> Option<u32> {
+        let found = COLLATIONS.iter().find(|(_, _, name)| *name == self.name);
+        found.map(|(first, _, _)| *first)
+    }
+
     /// Whether strings in it are bytes, not text.
     pub(crate) fn is_binary(&self) -> bool {
         self.name == "binary"

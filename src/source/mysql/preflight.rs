@@ -82,6 +82,14 @@ pub fn judge(facts: &Facts, patterns: &TablePatterns, snapshot: SnapshotMode) ->
 
 struct Findings(Vec<Finding>);
 
+/// The cure of a setting.
+fn setting(name: &str, value: &str) -> String {
+    format!(
+        "SET GLOBAL {name} = '{value}' (and in the server's configuration); sessions that are open keep the old \
+         value until they reconnect"
+    )
+}
+
 impl Findings {
     fn add(&mut self, severity: Severity, subject: &str, text: impl Into<String>, cure: impl Into<String>) {
         self.0.push(Finding {
@@ -127,12 +135,6 @@ impl Findings {
                  in the cluster parameter group and reboot the writer); a reader of Aurora has no log: use the writer",
             );
         }
-        let setting = |name: &str, value: &str| {
-            format!(
-                "SET GLOBAL {name} = '{value}' (and in the server's configuration); \
-                 sessions that are open keep the old value until they reconnect"
-            )
-        };
         match server.binlog_format.as_str() {
             "ROW" => self.ok("binlog_format", "ROW"),
             other => self.add(
@@ -164,22 +166,7 @@ impl Findings {
                 setting("binlog_row_value_options", ""),
             ),
         }
-        match server.binlog_row_metadata.as_deref() {
-            Some("FULL") => self.ok(
-                "binlog_row_metadata",
-                "FULL: the log describes its columns, and schema changes are followed from it",
-            ),
-            found => self.add(
-                Severity::Warning,
-                "binlog_row_metadata",
-                format!(
-                    "{}: the log does not name its columns; they are taken from the catalog as long as it \
-                     fits, and a table whose columns change is parked where it does not",
-                    found.unwrap_or("not known to this server")
-                ),
-                setting("binlog_row_metadata", "FULL"),
-            ),
-        }
+        self.metadata(server);
         if server.binlog_checksum != "CRC32" {
             self.add(
                 Severity::Warning,
@@ -188,6 +175,35 @@ impl Findings {
                 setting("binlog_checksum", "CRC32"),
             );
         }
+    }
+
+    fn metadata(&mut self, server: &ServerInfo) {
+        let found = match server.binlog_row_metadata.as_deref() {
+            Some("FULL") => {
+                return self.ok(
+                    "binlog_row_metadata",
+                    "FULL: the log describes its columns, and schema changes are followed from it",
+                );
+            }
+            found => found,
+        };
+        let more = match found {
+            Some("MINIMAL") => "",
+            _ => ", nor say whether numbers are UNSIGNED and how texts are encoded",
+        };
+        self.add(
+            Severity::Warning,
+            "binlog_row_metadata",
+            format!(
+                "{}: the log does not name its columns{more}; they are taken from the catalog as long as it \
+                 fits, and a table whose columns change is parked where it does not",
+                found.unwrap_or("not known to this server"),
+            ),
+            match found {
+                Some(_) => setting("binlog_row_metadata", "FULL"),
+                None => "upgrade the server: MySQL has it since 8.0.1, MariaDB since 10.5".to_owned(),
+            },
+        );
     }
 
     fn retention(&mut self, server: &ServerInfo) {

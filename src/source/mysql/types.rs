@@ -6,6 +6,7 @@
 //! MariaDB's UUID, INET4 and INET6 look like BINARY in the log, whatever its metadata: that they are not, only
 //! the catalog tells. Its JSON is LONGTEXT in both, and a compressed column is what it is without compression.
 
+mod agreement;
 mod column_type;
 
 use std::sync::Arc;
@@ -300,40 +301,6 @@ impl SqlType {
         let named = catalog.and_then(Address::parse).map(SqlType::Address);
         named.filter(|named| named.looks_like(&self)).unwrap_or(self)
     }
-
-    /// Checks that a column of the log, whose metadata is not FULL, is of this type as far as the log
-    /// states it: storage type, metadata, signedness and character set. Labels are not in the log then,
-    /// and no fingerprint covers them; a change of labels is a DDL statement in the log.
-    pub(crate) fn agrees(&self, column: &MapColumn) -> Result<(), TypeError> {
-        let agrees = if let SqlType::Enum { labels, charset } = self {
-            labelled_agrees(column, code::ENUM, enum_width(labels.len()), charset)
-        } else if let SqlType::Set { labels, charset } = self {
-            labelled_agrees(column, code::SET, set_width(labels.len()), charset)
-        } else {
-            let mut filled = column.clone();
-            if let SqlType::Vector(dimensions) = self {
-                filled.dimensions = column.dimensions.or(Some(*dimensions));
-            }
-            if let SqlType::Geometry(kind) = self {
-                filled.geometry = column.geometry.or_else(|| Some(u32::from(*kind)));
-            }
-            self.looks_like(&SqlType::from_log(&filled)?)
-        };
-        if agrees {
-            return Ok(());
-        }
-        Err(TypeError::Differs {
-            log: describe(column),
-            catalog: self.declared(),
-        })
-    }
-}
-
-fn labelled_agrees(column: &MapColumn, of: u8, width: u8, charset: &'static Charset) -> bool {
-    let same_charset = column
-        .collation
-        .is_none_or(|id| Charset::by_collation(id) == Some(charset));
-    column.code == of && column.meta == u16::from(width) && same_charset
 }
 
 /// Bytes of an ENUM's number.
@@ -474,12 +441,4 @@ fn labelled(name: &str, labels: &Labels, charset: &Charset) -> String {
         .map(|label| label.replace(|letter: char| letter > '\u{ffff}', "?"))
         .collect();
     format!("{name}({}) charset {}", quoted.join(","), charset.name)
-}
-
-/// A column of the log in words, for the message that it does not fit.
-fn describe(column: &MapColumn) -> String {
-    SqlType::from_log(column).map_or_else(
-        |_| format!("type number {} with metadata {}", column.code, column.meta),
-        |known| known.declared(),
-    )
 }

@@ -12,6 +12,8 @@ use mysql_common::packets::Tag;
 
 pub mod assemble;
 pub mod error;
+#[cfg(test)]
+mod golden;
 pub mod open;
 mod previous;
 mod query;
