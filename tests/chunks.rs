@@ -20,7 +20,7 @@ use replicator::event::{Bound, Chunk, TableId};
 use replicator::fault::{Classify, Fault};
 use replicator::source::mysql::catalog::CatalogTable;
 use replicator::source::mysql::catalog_read;
-use replicator::source::mysql::chunks::{BatchLimits, ChunkError, plan_chunk, read_chunk};
+use replicator::source::mysql::chunks::{BatchLimits, ChunkError, KeyPlan, plan_chunk, read_chunk};
 use support::{BOTH, Flavour, TestDb};
 
 async fn fill(conn: &mut Conn, key: &Key, random: &mut fastrand::Rng) {
@@ -300,8 +300,10 @@ async fn what_cannot_be_read_concerns_its_table_alone() {
         .await
         .unwrap()
         .unwrap();
-    let error = plan_chunk(&mut conn, &keyless, None, 5).await.unwrap_err();
+    let error = KeyPlan::new(&keyless).unwrap_err();
     assert!(matches!(error, ChunkError::NoKey { .. }), "{error}");
+    let whole = plan_chunk(&mut conn, &keyless, None, 5).await.unwrap();
+    assert_eq!((whole.lower, whole.upper), (None, None));
     assert!(error.hint().unwrap().contains("!k.n"));
     conn.disconnect().await.unwrap();
 }

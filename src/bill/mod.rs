@@ -166,10 +166,7 @@ impl Line {
             self.table
         );
         if !self.assumed && self.rate.inserts > 0.0 && self.rate.others == 0.0 {
-            advice.push_str(
-                ". Its rows are only ever inserted: append mode with partitions would need no applies; this version \
-                 does not have it yet",
-            );
+            advice.push_str(". Its rows are only ever inserted: mode: append needs no applies");
         }
         Some(advice)
     }

@@ -24,7 +24,7 @@ fn a_tebibyte_at_15_minutes_is_read_96_times_a_day() {
     assert!((bill.total.apply_15m - expected).abs() < 0.01);
     assert!((bill.total.apply_3h - expected / 12.0).abs() < 0.01);
     assert!(bill.advice[0].contains("shop.orders") && bill.advice[0].contains("BACKGROUND"));
-    assert!(!bill.advice[0].contains("append mode"));
+    assert!(!bill.advice[0].contains("mode: append"));
 }
 
 #[test]
@@ -35,7 +35,7 @@ fn a_quiet_table_is_applied_as_often_as_it_changes() {
     };
     let bill = reckon(&[table("shop.log", 1 << 40, Some(rate))], &Prices::own().unwrap());
     assert!((bill.total.apply_15m - bill.total.verify).abs() < 1e-6);
-    assert!(bill.advice[0].contains("append mode"));
+    assert!(bill.advice[0].contains("mode: append"));
 }
 
 #[test]

@@ -9,7 +9,7 @@ use super::{Failure, cost};
 use crate::aws;
 use crate::bill::Table;
 use crate::clock::Clock;
-use crate::config::{Config, DynamodbSource, SourceConfig};
+use crate::config::{Config, DynamodbSource, Overrides, SourceConfig};
 use crate::event::LogPosition;
 use crate::source::dynamodb::load::{LoadError, Loader};
 use crate::source::dynamodb::{self, Dynamodb};
@@ -21,8 +21,8 @@ use crate::source::{Finding, Source};
 /// A source, connected to when something is asked of it.
 #[derive(Debug, Clone)]
 pub(super) enum Origin {
-    /// A MySQL or MariaDB server.
-    Mysql(Arc<Mysql>),
+    /// A MySQL or MariaDB server, and what is said of single tables.
+    Mysql(Arc<Mysql>, Overrides),
     /// DynamoDB tables.
     Dynamodb(Arc<Tables>),
 }
@@ -70,7 +70,10 @@ impl Origin {
     /// The settings make no client.
     pub(super) async fn new(config: &Config, clock: Clock) -> Result<Origin, Failure> {
         match &config.source {
-            SourceConfig::Mysql(source) => Ok(Origin::Mysql(Arc::new(Mysql::new(source.clone(), clock)))),
+            SourceConfig::Mysql(source) => {
+                let mysql = Arc::new(Mysql::new(source.clone(), clock));
+                Ok(Origin::Mysql(mysql, config.tables.clone()))
+            }
             SourceConfig::Dynamodb(source) => {
                 let tables = Box::pin(Tables::new(source, &config.pipeline, clock)).await;
                 Ok(Origin::Dynamodb(Arc::new(
@@ -83,7 +86,7 @@ impl Origin {
     /// As the pipeline sees it.
     pub(super) fn source(&self) -> Arc<dyn Source> {
         match self {
-            Origin::Mysql(mysql) => Arc::<Mysql>::clone(mysql),
+            Origin::Mysql(mysql, _) => Arc::<Mysql>::clone(mysql),
             Origin::Dynamodb(tables) => Arc::<Dynamodb>::clone(&tables.source),
         }
     }
@@ -94,7 +97,7 @@ impl Origin {
     /// It cannot be reached or refuses.
     pub(super) async fn findings(&self) -> Result<Vec<Finding>, Failure> {
         match self {
-            Origin::Mysql(mysql) => {
+            Origin::Mysql(mysql, overrides) => {
                 let source = mysql.connector().source();
                 let mut conn = mysql
                     .connector()
@@ -104,7 +107,7 @@ impl Origin {
                 let facts = Facts::read(&mut conn, &source.tables)
                     .await
                     .map_err(|error| failed(&error))?;
-                Ok(judge(&facts, &source.tables, source.snapshot.mode))
+                Ok(judge(&facts, &source.tables, source.snapshot.mode, overrides))
             }
             Origin::Dynamodb(tables) => {
                 let looking = dynamodb::preflight::look(&tables.config, &tables.aws, &tables.loader);
@@ -120,7 +123,7 @@ impl Origin {
     /// It cannot be reached or refuses.
     pub(super) async fn place(&self, position: &LogPosition) -> Result<Finding, Failure> {
         match self {
-            Origin::Mysql(mysql) => {
+            Origin::Mysql(mysql, _) => {
                 let mut conn = mysql
                     .connector()
                     .connect_query()
@@ -145,7 +148,7 @@ impl Origin {
     /// It cannot be read.
     pub(super) async fn tables(&self, given: Option<u32>) -> Result<Vec<Table>, Failure> {
         match self {
-            Origin::Mysql(mysql) => cost::tables(mysql, given).await,
+            Origin::Mysql(mysql, _) => cost::tables(mysql, given).await,
             Origin::Dynamodb(tables) => tables.sizes(given).await.map_err(|error| failed(&error)),
         }
     }

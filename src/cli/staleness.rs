@@ -156,8 +156,15 @@ impl Steward {
     }
 
     fn choose(&self, loading: &BTreeMap<TableId, bool>) -> Choice {
+        let is_applied = |table: &TableId| {
+            self.known
+                .targets
+                .get(table)
+                .is_none_or(|extent| extent.is_applied)
+        };
         let tables: Vec<Table> = loading
             .iter()
+            .filter(|(table, _)| is_applied(table))
             .map(|(table, is_loading)| {
                 let name = table.to_string();
                 let stored = self.known.targets.get(table).map_or(0, |extent| extent.bytes);
@@ -186,7 +193,8 @@ impl Steward {
 
     /// Gives a table its value, unless what it has is near enough.
     async fn apply(&mut self, table: &TableId, choice: Choice) -> Result<(), Error> {
-        let Some(extent) = self.known.targets.get_mut(table) else {
+        let extent = self.known.targets.get_mut(table);
+        let Some(extent) = extent.filter(|extent| extent.is_applied) else {
             return Ok(());
         };
         let mut why = choice.reason.to_string();

@@ -23,6 +23,7 @@ use crate::control::{self, About};
 use crate::fault::Classify;
 use crate::pipeline::{self, Parts, Plan, Steering};
 use crate::sink::bigquery::BigQuery;
+use crate::source::mysql::preflight::KEYLESS_GRANT;
 use crate::source::{Finding, Severity};
 use crate::status::Status;
 use crate::task;
@@ -33,9 +34,6 @@ const LINGERING: Duration = Duration::from_secs(1);
 
 /// How long the last look at `max_staleness` may take.
 const LAST_LOOK: Duration = Duration::from_secs(60);
-
-/// The preflight's word for tables without a key.
-const KEYS: &str = "primary key";
 
 /// Runs a command's work on a runtime of its own, with logging started and the configuration read.
 ///
@@ -260,8 +258,8 @@ pub(super) fn failed(error: &dyn Classify) -> Failure {
     Failure::failed(error)
 }
 
-/// Logs what is worth knowing and fails with all that cannot work. A table without a key that is new to
-/// a pipeline which ran before is left out, and must not stop those that run.
+/// Logs what is worth knowing and fails with all that cannot work. What a table needs that is new to a pipeline which
+/// ran before concerns that table, and must not stop those that run.
 fn refuse(findings: &[Finding], resumed: bool) -> Result<(), Failure> {
     for finding in findings
         .iter()
@@ -271,7 +269,9 @@ fn refuse(findings: &[Finding], resumed: bool) -> Result<(), Failure> {
     }
     let errors: Vec<&Finding> = findings
         .iter()
-        .filter(|finding| finding.severity == Severity::Error && !(resumed && finding.subject == KEYS))
+        .filter(|finding| {
+            finding.severity == Severity::Error && !(resumed && finding.subject == KEYLESS_GRANT)
+        })
         .collect();
     let join = |part: fn(&Finding) -> String| {
         errors

@@ -9,6 +9,9 @@ pub enum CompareError {
     /// Rows without a key cannot be told apart.
     #[error("{0} has no primary key: its rows cannot be matched")]
     NoKey(TableId),
+    /// A row of a view of changes says of itself what none says.
+    #[error("the view of changes has the unknown operation {0:?}")]
+    Operation(String),
     /// The source could not be read.
     #[error("reading the source")]
     Source(#[from] mysql_async::Error),
@@ -71,7 +74,8 @@ impl Classify for CompareError {
             | CompareError::Token(_) => Fault::RETRY,
             CompareError::Refused { status, .. } if *status == 429 || *status >= 500 => Fault::RETRY,
             CompareError::NoKey(table) => Fault::Table(table.clone()),
-            CompareError::Refused { .. }
+            CompareError::Operation(_)
+            | CompareError::Refused { .. }
             | CompareError::NoColumn { .. }
             | CompareError::Type { .. }
             | CompareError::Width { .. } => Fault::Fatal,
@@ -87,6 +91,9 @@ impl Classify for CompareError {
             CompareError::Refused {
                 status: 401 | 403, ..
             } => "grant roles/bigquery.jobUser and roles/bigquery.dataViewer",
+            CompareError::Operation(_) => {
+                "let this version of the replicator make the view anew: drop it and start"
+            }
             CompareError::Source(_)
             | CompareError::Items(_)
             | CompareError::Transport(_)

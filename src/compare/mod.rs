@@ -9,6 +9,7 @@
 //! columns of the first differences come from a second read, which equal tables never need.
 
 mod canon;
+mod changes;
 mod error;
 mod items;
 mod json;
@@ -21,6 +22,7 @@ use std::fmt;
 
 use mysql_async::Conn;
 
+pub use changes::compare_changes;
 pub use error::CompareError;
 use target::TargetColumn;
 pub use target::{Bearer, TargetTable};

@@ -175,6 +175,22 @@ impl TargetTable {
         .await
     }
 
+    /// Reads every change that a view of changes shows, with what it did, in no order.
+    pub(super) async fn read_changes(
+        &self,
+        columns: &Columns<'_>,
+        forms: &[TargetColumn],
+        mut take: impl FnMut(Vec<Cell>, String) -> Result<(), CompareError>,
+    ) -> Result<(), CompareError> {
+        let names: Vec<String> = forms.iter().map(|column| format!("`{}`", column.name)).collect();
+        let list = format!("{}, `_replicator_operation`", names.join(", "));
+        self.rows(&list, |mut row| {
+            let operation = row.f.pop().and_then(|value| value.v).unwrap_or_default();
+            take(cells(columns, forms, row)?, operation)
+        })
+        .await
+    }
+
     /// What a query shows of one expression over the table: the last row's value, as text.
     ///
     /// # Errors

@@ -29,7 +29,7 @@ pub use dynamodb::{DynamodbSource, ExportPlace, FirstLoad, Role, ScanLimits};
 pub use error::{ConfigError, ConfigErrors};
 pub use load::{load, parse, process_env, schema};
 pub use secret::Secret;
-pub use tables::{PatternError, TablePatterns, name_matches, shadow_of};
+pub use tables::{Overrides, PatternError, TableMode, TablePatterns, name_matches, shadow_of};
 pub use values::{ValuePolicy, Values};
 
 /// Everything that `replicator run` needs to know.
@@ -45,6 +45,8 @@ pub struct Config {
     pub values: Values,
     /// What is done where the source's tables change.
     pub schema_changes: SchemaChanges,
+    /// What is said of single tables.
+    pub tables: Overrides,
     /// Where the checkpoint is kept.
     pub checkpoint: CheckpointPlace,
     /// Where health and metrics are served.

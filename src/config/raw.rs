@@ -5,8 +5,11 @@
 //! Nothing here is `Debug`: the URL may hold a password.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::dynamodb::RawDynamodb;
@@ -29,8 +32,8 @@ pub(super) struct RawConfig {
     pub(super) sink: Option<RawSink>,
     /// What becomes of values that BigQuery cannot hold.
     pub(super) values: Option<RawValues>,
-    /// Overrides by table pattern, first match wins. Not in this version.
-    pub(super) tables: Option<BTreeMap<String, RawTable>>,
+    /// Overrides by table pattern (`schema.table` with `*` and `?`), first match wins.
+    pub(super) tables: Option<InOrder<RawTable>>,
     /// What follows a change of a table's columns, a new table, a TRUNCATE.
     pub(super) schema_changes: Option<RawSchemaChanges>,
     /// Where durable state is: `file://` and an absolute directory.
@@ -230,7 +233,7 @@ pub(super) struct RawEndpoints {
     pub(super) write: Option<String>,
 }
 
-/// Overrides for a table. Only `mode: upsert`, which is what happens anyway, is in this version.
+/// Overrides for a table. Only `mode` is in this version.
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Table")]
@@ -243,7 +246,7 @@ pub(super) struct RawTable {
     pub(super) exclude: Option<Vec<String>>,
     /// Columns that are hashed. Not in this version.
     pub(super) hash: Option<Vec<String>>,
-    /// What the target holds.
+    /// What the target holds: `upsert` unless set, `append` of a table without a primary key.
     pub(super) mode: Option<RawMode>,
     /// Target types by column. Not in this version.
     pub(super) types: Option<BTreeMap<String, String>>,
@@ -267,11 +270,11 @@ pub(super) struct RawPartition {
 #[serde(rename_all = "snake_case")]
 #[schemars(rename = "Mode")]
 pub(super) enum RawMode {
-    /// The rows that the source holds.
+    /// The rows that the source holds. The table needs a primary key.
     Upsert,
     /// Every version of every row. Not in this version.
     History,
-    /// Every change, never applied. Not in this version.
+    /// Every change as a row of its own, and a view of the latest rows beside it.
     Append,
 }
 
@@ -319,6 +322,45 @@ pub(super) struct RawNotice {
     webhook: Option<String>,
     format: Option<String>,
     on: Option<Vec<String>>,
+}
+
+/// Keys and values in the order in which they were written.
+pub(super) struct InOrder<T>(pub(super) Vec<(String, T)>);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for InOrder<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<InOrder<T>, D::Error> {
+        struct Pairs<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Pairs<T> {
+            type Value = InOrder<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("keys and values")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<InOrder<T>, A::Error> {
+                let mut pairs = Vec::new();
+                while let Some(pair) = map.next_entry()? {
+                    pairs.push(pair);
+                }
+                Ok(InOrder(pairs))
+            }
+        }
+        deserializer.deserialize_map(Pairs(PhantomData))
+    }
+}
+
+impl<T: JsonSchema> JsonSchema for InOrder<T> {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        BTreeMap::<String, T>::schema_name()
+    }
+
+    fn inline_schema() -> bool {
+        BTreeMap::<String, T>::inline_schema()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        BTreeMap::<String, T>::json_schema(generator)
+    }
 }
 
 /// A duration as written: text, or a bare number, which only `0` can be.

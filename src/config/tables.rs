@@ -1,4 +1,4 @@
-//! Which tables are captured: globs over `schema.table`, `!` excludes.
+//! Which tables are captured: globs over `schema.table`, `!` excludes. And what is said of some of them.
 
 use crate::event::TableId;
 
@@ -13,6 +13,42 @@ pub struct TablePatterns {
 struct Pattern {
     schema: String,
     table: String,
+}
+
+/// What a target holds of its table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TableMode {
+    /// The rows that the source holds.
+    Upsert,
+    /// Every change as a row of its own.
+    Append,
+}
+
+/// What is said of tables by pattern, in the order in which it was written.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Overrides(Vec<(Pattern, Option<TableMode>)>);
+
+impl Overrides {
+    /// Adds what is said of the tables that a pattern matches.
+    ///
+    /// # Errors
+    /// [`PatternError`] if it has no point or an empty side, or excludes.
+    pub fn add(&mut self, pattern: &str, mode: Option<TableMode>) -> Result<(), PatternError> {
+        if pattern.starts_with('!') {
+            return Err(PatternError {
+                pattern: pattern.to_owned(),
+                reason: "excludes: here a pattern says which tables are meant",
+            });
+        }
+        self.0.push((Pattern::read(pattern)?, mode));
+        Ok(())
+    }
+
+    /// The mode that the first pattern asks for which matches; `None`: whatever fits the table.
+    pub fn mode(&self, table: &TableId) -> Option<TableMode> {
+        let matching = self.0.iter().find(|(pattern, _)| pattern.matches(table));
+        matching.and_then(|(_, mode)| *mode)
+    }
 }
 
 /// Schemas that belong to the server and are never captured.
@@ -69,8 +105,7 @@ impl TablePatterns {
     }
 
     fn includes(&self, table: &TableId) -> bool {
-        let hit =
-            |pattern: &Pattern| glob(&pattern.schema, table.schema()) && glob(&pattern.table, table.name());
+        let hit = |pattern: &Pattern| pattern.matches(table);
         !SYSTEM_SCHEMAS
             .iter()
             .any(|name| name.eq_ignore_ascii_case(table.schema()))
@@ -89,6 +124,10 @@ impl TablePatterns {
 }
 
 impl Pattern {
+    fn matches(&self, table: &TableId) -> bool {
+        glob(&self.schema, table.schema()) && glob(&self.table, table.name())
+    }
+
     fn read(text: &str) -> Result<Pattern, PatternError> {
         let error = |reason| PatternError {
             pattern: text.to_owned(),
@@ -185,6 +224,25 @@ mod tests {
         assert!(!matches(&["*.*"], "mysql.user"));
         assert!(matches(&["s.*a*b"], "s.xaxab"));
         assert!(!matches(&["s.*a*b"], "s.xaxa"));
+    }
+
+    #[test]
+    fn the_first_pattern_that_matches_says_the_mode() {
+        let mut overrides = Overrides::default();
+        overrides.add("shop.orders", Some(TableMode::Upsert)).unwrap();
+        overrides.add("shop.plain", None).unwrap();
+        overrides.add("shop.*", Some(TableMode::Append)).unwrap();
+        for (table, mode) in [
+            ("orders", Some(TableMode::Upsert)),
+            ("plain", None),
+            ("log", Some(TableMode::Append)),
+        ] {
+            assert_eq!(overrides.mode(&TableId::new("shop", table)), mode, "{table}");
+        }
+        assert_eq!(overrides.mode(&TableId::new("crm", "orders")), None);
+        for bad in ["orders", "!shop.orders", "shop."] {
+            assert!(overrides.add(bad, None).is_err(), "{bad}");
+        }
     }
 
     #[test]

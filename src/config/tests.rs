@@ -320,6 +320,7 @@ const MISTAKES: &str = r#"
 /sink/bigquery/endpoints/rest | "rest.example" | sink.bigquery.endpoints.rest
 /sink/bigquery/endpoints/write | "https://u:sw0rd@w" | sink.bigquery.endpoints.write
 /tables/shop.orders/mode | "history" | tables."shop.orders".mode
+/tables/orders | { "mode": "append" } | tables."orders"
 /tables/shop.orders/partition_by | {} | tables."shop.orders".partition_by
 /tables/shop.orders/cluster_by | ["a"] | tables."shop.orders".cluster_by
 /tables/shop.orders/exclude | ["a"] | tables."shop.orders".exclude

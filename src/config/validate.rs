@@ -8,13 +8,13 @@ use std::path::PathBuf;
 use super::changes;
 use super::error::Mistakes;
 use super::raw::{
-    MysqlAuth, OnPositionLost, RawConfig, RawMode, RawMysql, RawSnapshot, RawSnapshotMode, RawSource,
-    RawTable, RawTls, RawTlsMode,
+    InOrder, MysqlAuth, OnPositionLost, RawConfig, RawMode, RawMysql, RawSnapshot, RawSnapshotMode,
+    RawSource, RawTable, RawTls, RawTlsMode,
 };
 use super::template::Template;
 use super::{
-    BucketKind, CheckpointPlace, Config, Login, MysqlSource, Secret, Snapshot, SnapshotMode, SourceConfig,
-    TablePatterns, Tls, TlsMode, Values, dynamodb, target, url,
+    BucketKind, CheckpointPlace, Config, Login, MysqlSource, Overrides, Secret, Snapshot, SnapshotMode,
+    SourceConfig, TableMode, TablePatterns, Tls, TlsMode, Values, dynamodb, target, url,
 };
 
 /// What the rules need beside the values: how each was written, and where mistakes go.
@@ -96,9 +96,11 @@ pub(super) fn validate(raw: RawConfig, rules: &mut Rules<'_>) -> Option<Config> 
         );
         target::bigquery(bigquery?, rules)
     });
-    for (pattern, table) in raw.tables.unwrap_or_default() {
-        overrides(&format!("tables.{pattern:?}"), &table, rules.mistakes);
-    }
+    let tables = overrides(
+        raw.tables,
+        matches!(source, Some(SourceConfig::Dynamodb(_))),
+        rules,
+    );
     let schema_changes = changes::read(raw.schema_changes.unwrap_or_default(), rules);
     let checkpoint = checkpoint(raw.checkpoint, rules);
     let http = http(raw.http, rules);
@@ -115,6 +117,7 @@ pub(super) fn validate(raw: RawConfig, rules: &mut Rules<'_>) -> Option<Config> 
         sink: sink?,
         values: raw.values.unwrap_or_default().over(Values::default()),
         schema_changes,
+        tables,
         checkpoint: checkpoint?,
         http: http?,
     })
@@ -331,7 +334,27 @@ fn snapshot(raw: &RawSnapshot, rules: &mut Rules<'_>) -> Option<Snapshot> {
     })
 }
 
-fn overrides(key: &str, table: &RawTable, mistakes: &mut Mistakes) {
+fn overrides(raw: Option<InOrder<RawTable>>, is_dynamodb: bool, rules: &mut Rules<'_>) -> Overrides {
+    let mut overrides = Overrides::default();
+    for (pattern, table) in raw.map(|pairs| pairs.0).unwrap_or_default() {
+        let key = format!("tables.{pattern:?}");
+        let mode = table_override(&key, &table, rules.mistakes);
+        if is_dynamodb && mode == Some(TableMode::Append) {
+            let cure = "remove it: targets of DynamoDB tables hold the items as they are";
+            rules
+                .mistakes
+                .not_built(&format!("{key}.mode"), "append for DynamoDB", cure);
+        }
+        if let Err(error) = overrides.add(&pattern, mode) {
+            let cure = "write schema.table; * stands for any text, ? for one character";
+            rules.mistakes.add(&key, error.reason, cure);
+        }
+    }
+    overrides
+}
+
+/// Refuses what is not built; gives the mode.
+fn table_override(key: &str, table: &RawTable, mistakes: &mut Mistakes) -> Option<TableMode> {
     let without = "remove it: tables are copied with all columns, by the documented types";
     let mut refuse = |name: &str, given: bool, cure: &str| {
         if given {
@@ -354,9 +377,14 @@ fn overrides(key: &str, table: &RawTable, mistakes: &mut Mistakes) {
     refuse("types", table.types.is_some(), without);
     refuse(
         "mode",
-        matches!(table.mode, Some(RawMode::History | RawMode::Append)),
-        "write upsert, or remove it",
+        matches!(table.mode, Some(RawMode::History)),
+        "write append, which keeps every change, or upsert",
     );
+    match table.mode? {
+        RawMode::Upsert => Some(TableMode::Upsert),
+        RawMode::Append => Some(TableMode::Append),
+        RawMode::History => None,
+    }
 }
 
 fn checkpoint(raw: Option<String>, rules: &mut Rules<'_>) -> Option<CheckpointPlace> {

@@ -350,6 +350,9 @@ pub(crate) struct Table {
     /// The state of its apply jobs; none of a table whose queries always see everything.
     #[serde(default)]
     pub(crate) baseline: Option<Baseline>,
+    /// The query of a view, which has no rows of its own.
+    #[serde(default)]
+    pub(crate) view: Option<String>,
 }
 
 /// How far pending changes are applied; microseconds since 1970.

@@ -60,7 +60,8 @@ pub struct RowChanges {
     /// Changes in log order.
     pub changes: Vec<Change>,
     /// Rows of a snapshot, numbered by [`OrderKey::snapshot`] of `txn`, and deletes of those that it did not
-    /// find, numbered by [`OrderKey::sweep`].
+    /// find, numbered by [`OrderKey::sweep`]. The ordinals of inserts count the rows of the read that began at
+    /// `committed_micros`.
     pub snapshot: bool,
 }
 
@@ -161,8 +162,6 @@ pub enum BreakCause {
     PartialImage,
     /// A two-phase (XA) transaction was committed whose rows the log does not hold any more.
     Xa,
-    /// The table has no primary key.
-    NoKey,
 }
 
 /// From `at` on, the table's rows can not be followed: it must be parked before the frontier passes.

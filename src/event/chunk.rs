@@ -3,6 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::position::TxnStart;
+
 /// A key as the server's own SQL literals, one for each key column in key order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -15,4 +17,14 @@ pub struct Chunk {
     pub lower: Option<Bound>,
     /// Inclusive; `None`: to the last key.
     pub upper: Option<Bound>,
+}
+
+/// One read of a chunk: what its rows are numbered by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReadAt {
+    /// The low watermark. Of a table without a primary key: exactly what the read saw, all that was committed
+    /// before and nothing after.
+    pub low: TxnStart,
+    /// When it began, microseconds since 1970-01-01T00:00:00Z: tells two reads apart.
+    pub began_micros: i64,
 }

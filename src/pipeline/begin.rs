@@ -39,16 +39,7 @@ pub(super) async fn begin(
         .unwrap_or_default();
     leave_out(parts, &mut known);
     let ids: Vec<TableId> = known.keys().cloned().collect();
-    let (fresh, keyless): (Vec<TableLayout>, Vec<TableLayout>) = parts
-        .source
-        .tables(&ids)
-        .await
-        .map_err(PipelineError::Source)?
-        .into_iter()
-        .partition(TableLayout::is_keyed);
-    for layout in keyless {
-        tracing::error!(table = %layout.table, "new table has no primary key: it is not copied");
-    }
+    let fresh = parts.source.tables(&ids).await.map_err(PipelineError::Source)?;
     if fresh.is_empty() && known.is_empty() {
         return Err(PipelineError::NoTables);
     }

@@ -35,15 +35,15 @@ impl Copies {
     }
 }
 
-/// Whether a table is as it is to be again once it is copied. What the log lacks is in the source's rows; a
-/// table without a key and columns that no target takes are not mended by reading them.
+/// Whether a table is as it is to be again once it is copied. What the log lacks is in the source's rows; columns
+/// that no target takes are not mended by reading them.
 pub fn a_copy_helps(cause: &BreakCause) -> bool {
     match cause {
         BreakCause::StatementFormat
         | BreakCause::PartialImage
         | BreakCause::Xa
         | BreakCause::LayoutUnknown(_) => true,
-        BreakCause::LayoutChanged(_) | BreakCause::NoKey => false,
+        BreakCause::LayoutChanged(_) => false,
     }
 }
 
@@ -74,7 +74,6 @@ pub fn cause(cause: &BreakCause) -> String {
             "an XA transaction was committed whose rows are not in the server's log any more; it may have written to it"
                 .to_owned()
         }
-        BreakCause::NoKey => "it has no primary key".to_owned(),
     }
 }
 
@@ -83,7 +82,6 @@ pub fn describe(one: &Break) -> String {
     let what = cause(&one.cause);
     match one.cause {
         BreakCause::LayoutChanged(_) => format!("{what}; {}", resync_anew(&one.table)),
-        BreakCause::NoKey => format!("{what}; give it one, then {}", resync(&one.table)),
         BreakCause::StatementFormat
         | BreakCause::PartialImage
         | BreakCause::Xa
@@ -142,7 +140,6 @@ mod tests {
             BreakCause::StatementFormat,
             BreakCause::PartialImage,
             BreakCause::Xa,
-            BreakCause::NoKey,
         ] {
             let text = describe(&one(cause));
             assert!(text.contains("replicator resync s.t"), "{text}");

@@ -23,7 +23,7 @@ use crate::checkpoint::{Phase, SnapshotState, TableState};
 use crate::event::{CommitPoint, Item, LogPosition, Seen, TableId, TxnStart};
 use crate::fault::{Fault, chain};
 use crate::sink::Sink;
-use crate::source::{ItemStream, Opened, Source, SourceError};
+use crate::source::{ItemStream, Opened, Reached, Source, SourceError};
 use crate::task::{self, Task};
 
 /// Image bytes after which a flush goes out at once.
@@ -347,6 +347,7 @@ impl Follow {
             self.flushed.pass(point);
         }
         self.shared.status.reading(&self.flushed);
+        self.shared.reached.send_replace(Reached::of(&self.flushed));
         let unit = Message::Unit {
             points: flush.points,
             deliveries,
@@ -434,6 +435,7 @@ impl Follow {
                     }
                     self.flushed = position.clone();
                     self.taken = position;
+                    self.shared.reached.send_replace(Reached::of(&self.flushed));
                     return Ok(Some(items));
                 }
                 Err(error) => match error.fault() {

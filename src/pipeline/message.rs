@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::error::PipelineError;
 use super::hold::Released;
@@ -13,6 +13,7 @@ use crate::checkpoint::{Applying, Phase, TableState};
 use crate::clock::Clock;
 use crate::event::{Chunk, CommitPoint, Epoch, LogPosition, Seen, TableId, TableLayout, TxnStart};
 use crate::sink::{BoxFuture, Pending};
+use crate::source::Reached;
 use crate::status::Status;
 
 /// One table's part of a flush.
@@ -163,6 +164,8 @@ pub struct Shared {
     pub routes: Arc<Routes>,
     /// Flushes under way.
     pub in_flight: Arc<InFlight>,
+    /// How far the log was read and handed over.
+    pub reached: watch::Sender<Reached>,
     /// What the outside is told.
     pub status: Arc<Status>,
     /// Time.
@@ -170,6 +173,17 @@ pub struct Shared {
 }
 
 impl Shared {
+    /// Of a log that was opened at `position`, before anything of it is read.
+    pub fn new(position: &LogPosition, status: Arc<Status>, clock: Clock) -> Shared {
+        Shared {
+            routes: Arc::default(),
+            in_flight: Arc::default(),
+            reached: watch::Sender::new(Reached::of(position)),
+            status,
+            clock,
+        }
+    }
+
     /// Announces tables that will be opened. To be done before the first row is read: one of a table that nobody
     /// announced would have it opened apart.
     pub fn announce(&self, fresh: &[TableLayout]) {

@@ -165,9 +165,6 @@ impl Warden {
             let cause = "schema_changes.new_table keeps new tables from being copied".to_owned();
             return Err(Failed::Table(cause));
         }
-        if !layout.is_keyed() {
-            return Err(Failed::Table("it has no primary key".to_owned()));
-        }
         let (table, sink) = (&layout.table, &self.copying.sink);
         sink.project(table, Vec::new());
         let inspected = sink.inspect(layout).await;

@@ -14,10 +14,9 @@ use super::error::PipelineError;
 use super::follow::{Follow, OpenRequest, Opening, Requests};
 use super::keeper::Keeper;
 use super::lost::Patience;
-use super::message::{InFlight, Message, Shared};
+use super::message::{Message, Shared};
 use super::releases::Release;
 use super::retention;
-use super::routes::Routes;
 use super::snapshot::{self, Copying};
 use super::steer::Steering;
 use super::warden::Warden;
@@ -161,12 +160,7 @@ impl Running {
         (opened, fresh): (Opened, &[TableLayout]),
         stop: &CancellationToken,
     ) -> Running {
-        let shared = Shared {
-            routes: Arc::new(Routes::default()),
-            in_flight: Arc::new(InFlight::default()),
-            status: Arc::clone(&parts.status),
-            clock: parts.clock.clone(),
-        };
+        let shared = Shared::new(&opened.position, Arc::clone(&parts.status), parts.clock.clone());
         shared.announce(fresh);
         for (table, state) in &checkpoint.tables {
             shared.status.table(table);

@@ -15,11 +15,11 @@ use super::error::PipelineError;
 use super::follow::{OpenRequest, Opening, delays};
 use super::message::{self, Message, Shared};
 use crate::checkpoint::{Phase, SnapshotState, TableState};
-use crate::event::{Chunk, LogPosition, RowChanges, Seen, TableId, TableLayout, TxnStart};
+use crate::event::{Chunk, LogPosition, ReadAt, RowChanges, Seen, TableId, TableLayout, TxnStart};
 use crate::failpoint;
 use crate::fault::{Fault, chain};
 use crate::sink::{Batch, Pending, Sink};
-use crate::source::{ChunkRead, Source, SourceError, Watermark};
+use crate::source::{ChunkRead, ChunkRows, Reached, Source, SourceError, Watermark};
 use crate::task;
 
 /// A chunk whose rows are not all handed over within this time is read again: the target remembers
@@ -290,7 +290,7 @@ impl Copying {
             match attempt {
                 Ok(Some(rows)) => return Ok(rows),
                 Ok(None) => {
-                    tracing::warn!(table = %work.layout.table, "chunk took too long, reading it again")
+                    tracing::warn!(table = %work.layout.table, "chunk took too long or the log changed, reading it again")
                 }
                 Err(Attempt::Source(error)) => self.wait("read", error, &mut delays).await?,
                 Err(Attempt::Failed(failed)) => return Err(failed),
@@ -298,23 +298,26 @@ impl Copying {
         }
     }
 
-    /// Reads a chunk once and sees its rows acknowledged; `None` if it took too long.
+    /// Reads a chunk once and sees its rows acknowledged; `None` if it is to be read again.
     async fn attempt(&self, work: &Work) -> Result<Option<u64>, Attempt> {
         let read = ChunkRead {
             layout: (*work.layout).clone(),
             chunk: work.chunk.clone(),
             low: work.low,
             seen: work.seen.clone(),
+            reached: self.shared.reached.borrow().clone(),
         };
         let began = self.shared.clock.now();
         let mut rows = self.source.read(read).await.map_err(Attempt::Source)?;
+        let is_keyed = work.layout.is_keyed();
         let mut pending = std::collections::VecDeque::new();
         let mut count = 0;
         while let Some(changes) = rows.next().await.map_err(Attempt::Source)? {
             if !self.shared.routes.is_open(&work.layout.table, work.opening) {
                 return Err(Attempt::Failed(Failed::Parked));
             }
-            if self.shared.clock.now().duration_since(began) > CHUNK_TIME {
+            // Without a key there is one chunk, and no delete that its rows could come too late for.
+            if is_keyed && self.shared.clock.now().duration_since(began) > CHUNK_TIME {
                 return Ok(None);
             }
             count += u64::try_from(changes.changes.len()).unwrap_or(u64::MAX);
@@ -328,7 +331,28 @@ impl Copying {
         for one in pending {
             self.acknowledged(work, one).await?;
         }
-        Ok(Some(count))
+        match rows.at() {
+            Some(at) if !self.seal(work, at, rows).await? => Ok(None),
+            Some(_) | None => Ok(Some(count)),
+        }
+    }
+
+    /// Declares the read of a table without a key whole, once the log is read up to its place: `false` if the log
+    /// became another one before that, whose rows would be told from those of the read by no number.
+    async fn seal(&self, work: &Work, at: ReadAt, rows: Box<dyn ChunkRows>) -> Result<bool, Attempt> {
+        let is_same = move |reached: &Reached| reached.next.epoch == at.low.epoch;
+        let mut reached = self.shared.reached.subscribe();
+        let passed = reached.wait_for(move |reached| !is_same(reached) || rows.is_passed(reached));
+        let is_same = passed.await.is_ok_and(|reached| is_same(&reached));
+        let table = &work.layout.table;
+        if !self.shared.routes.is_open(table, work.opening) {
+            return Err(Attempt::Failed(Failed::Parked));
+        }
+        if is_same {
+            let sealed = self.sink.seal(&work.layout, at).await;
+            sealed.map_err(|error| Attempt::Failed(sink_failed(table, error)))?;
+        }
+        Ok(is_same)
     }
 
     async fn write(&self, work: &Work, changes: RowChanges) -> Result<Pending, Attempt> {

@@ -9,8 +9,8 @@ use std::time::Duration;
 use super::{Batch, BoxFuture, Durable, Pending, Prepared, Sink, SinkError};
 use crate::clock::Clock;
 use crate::event::{
-    CellVisitor, ColumnType, Op, OrderKey, RowChanges, RowError, RowRef, TableId, TableLayout, TxnStart,
-    Value,
+    CellVisitor, ColumnType, Op, OrderKey, ReadAt, RowChanges, RowError, RowRef, TableId, TableLayout,
+    TxnStart, Value,
 };
 use crate::fault::{Classify, Fault, boxed};
 use crate::schema::{Evolution, Fit, Projection};
@@ -248,6 +248,14 @@ impl Sink for Memory {
                 keys
             }))
         })
+    }
+
+    fn seal<'a>(
+        &'a self,
+        _layout: &'a Arc<TableLayout>,
+        _at: ReadAt,
+    ) -> BoxFuture<'a, Result<(), SinkError>> {
+        Box::pin(async { Ok(()) })
     }
 
     fn write(&self, batch: Batch) -> BoxFuture<'_, Result<Pending, SinkError>> {

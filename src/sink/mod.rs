@@ -6,7 +6,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use crate::event::{ColumnType, RowChanges, TableId, TableLayout, TxnStart};
+use crate::event::{ColumnType, ReadAt, RowChanges, TableId, TableLayout, TxnStart};
 use crate::fault::Classify;
 use crate::schema::{Evolution, Fit, Projection};
 
@@ -136,6 +136,10 @@ pub trait Sink: fmt::Debug + Send + Sync {
     /// Hands a batch over. Returns once there is room for it (bounded in bytes) and it has its place
     /// in the table's order; the rows are safe when [`Pending`] says so.
     fn write(&self, batch: Batch) -> BoxFuture<'_, Result<Pending, SinkError>>;
+
+    /// Notes in the target that it holds every row of a read of a table without a primary key: rows of reads
+    /// that were not sealed count for nothing. Durable when it returns.
+    fn seal<'a>(&'a self, layout: &'a Arc<TableLayout>, at: ReadAt) -> BoxFuture<'a, Result<(), SinkError>>;
 }
 
 /// What [`Sink::prepare`] found.

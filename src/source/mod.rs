@@ -8,11 +8,12 @@ pub mod mysql;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use finding::{Finding, Severity};
 
-use crate::event::{Chunk, Epoch, Item, LogPosition, RowChanges, Seen, TableId, TableLayout, TxnStart};
+use crate::event::{Chunk, Epoch, Item, LogPosition, ReadAt, RowChanges, Seen, TableId, TableLayout, TxnStart};
 use crate::fault::Classify;
 
 /// A future that a source hands out.
@@ -46,8 +47,40 @@ pub trait ItemStream: Send {
 
 /// A running read of one chunk.
 pub trait ChunkRows: Send {
+    /// What the rows of a table without a primary key are numbered by: such a read is sealed once it is whole.
+    fn at(&self) -> Option<ReadAt> {
+        None
+    }
+
+    /// Whether all of the log that the rows of such a read hold already was read by `reached`.
+    fn is_passed(&self, _reached: &Reached) -> bool {
+        true
+    }
+
     /// The next rows, a bounded number of them; `None` after the last.
     fn next(&mut self) -> BoxFuture<'_, Result<Option<RowChanges>, SourceError>>;
+}
+
+/// How far a log was read, and whose it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reached {
+    /// As in [`LogPosition::server`].
+    pub server: Arc<str>,
+    /// Where the next transaction begins.
+    pub next: TxnStart,
+    /// The transactions before; `None` without identifiers.
+    pub seen: Option<Seen>,
+}
+
+impl Reached {
+    /// The place of a position.
+    pub fn of(position: &LogPosition) -> Reached {
+        Reached {
+            server: Arc::clone(&position.server),
+            next: position.next,
+            seen: position.seen(),
+        }
+    }
 }
 
 /// What a chunk is read for.
@@ -61,6 +94,9 @@ pub struct ChunkRead {
     pub low: TxnStart,
     /// Transactions that the server must have executed.
     pub seen: Option<Seen>,
+    /// The log as it is followed now. The rows of a table without a primary key are numbered by the place in it
+    /// that they are read at, and not by `low`: nothing but that place tells which of its changes they hold.
+    pub reached: Reached,
 }
 
 /// A place in the log: every transaction that begins before `low` is visible to reads that begin from now

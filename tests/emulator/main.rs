@@ -23,4 +23,5 @@ mod sink;
 mod sinks;
 mod staleness;
 mod types;
+mod views;
 mod world;

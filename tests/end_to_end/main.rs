@@ -10,6 +10,7 @@
     reason = "a test"
 )]
 
+mod append;
 mod ddl;
 mod names;
 mod resync;

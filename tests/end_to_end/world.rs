@@ -9,7 +9,7 @@ use crate::support::s3::{BUCKET, S3};
 use crate::support::{Flavour, TestDb};
 use mysql_async::prelude::Queryable;
 use replicator::clock::Clock;
-use replicator::compare::{Columns, Comparison, TargetTable, compare};
+use replicator::compare::{Columns, Comparison, TargetTable, compare, compare_changes};
 use replicator::emulator::Running;
 use replicator::event::{ColumnName, TableLayout};
 use replicator::sink::bigquery::{column_name, dataset_name, table_name};
@@ -25,6 +25,8 @@ pub(super) const SCHEMA: &[&str] = &[
         total DECIMAL(12,2) NOT NULL, details JSON, note TEXT CHARACTER SET latin1, raw VARBINARY(40),
         made DATETIME(6) NOT NULL, seen TIMESTAMP(3) NULL, span TIME, flags BIT(5), tags SET('a','b','c'))",
     "CREATE TABLE shop.items (orders BIGINT UNSIGNED, line CHAR(3), amount INT, PRIMARY KEY (orders, line))",
+    "CREATE TABLE shop.clicks (page VARCHAR(20), at DATETIME(3), weight FLOAT, detail JSON)",
+    "CREATE TABLE shop.events (id INT PRIMARY KEY, kind VARBINARY(9), note TEXT)",
 ];
 
 pub(super) struct World {
@@ -69,7 +71,7 @@ impl World {
             "pipeline: shop\nsources:\n  - name: shop\n    mysql:\n      url: mysql://root@127.0.0.1:{}\n      \
              tls: {{ mode: disabled }}\n      tables: ['{}']\n      snapshot: {{ parallelism: 2, chunk_rows: 500 }}\n\
              sink:\n  bigquery:\n    project: test\n    auth: none\n    max_staleness: {}\n    endpoints: {{ rest: '{}', write: '{}' }}\n\
-             checkpoint: {}\nhttp: 127.0.0.1:{}\n",
+             tables: {{ 'shop.events': {{ mode: append }} }}\ncheckpoint: {}\nhttp: 127.0.0.1:{}\n",
             self.db.port,
             self.tables.join("', '"),
             self.staleness,
@@ -160,13 +162,15 @@ impl World {
         let mut found = Vec::new();
         let mut conn = self.db.connect().await;
         for layout in self.layouts().await {
+            let name = layout.table.name();
+            let changes = !layout.is_keyed() || name == "events";
             let target = TargetTable {
                 client: reqwest::Client::new(),
                 rest: self.target.rest_url(),
                 project: "test".to_owned(),
                 jobs_project: "test".to_owned(),
                 dataset: dataset_name(layout.table.schema()),
-                table: table_name(layout.table.name()),
+                table: format!("{}{}", table_name(name), if changes { "_latest" } else { "" }),
                 bearer: None,
             };
             let spelled = layout.columns.iter().map(|column| {
@@ -175,11 +179,15 @@ impl World {
             });
             let mut columns = Columns::same_names(&layout);
             columns.renamed = spelled.collect();
-            let of_table = renamed.iter().filter(|(table, ..)| *table == layout.table.name());
+            let of_table = renamed.iter().filter(|(table, ..)| *table == name);
             columns
                 .renamed
                 .extend(of_table.map(|(_, column, there)| (ColumnName::new(*column), (*there).to_owned())));
-            let one = compare(&mut conn, &target, &columns).await;
+            let one = if layout.is_keyed() {
+                compare(&mut conn, &target, &columns).await
+            } else {
+                compare_changes(&mut conn, &target, &columns).await
+            };
             found.push(one.map_err(|error| replicator::fault::chain(&error))?);
         }
         Ok(found)
@@ -259,6 +267,18 @@ impl World {
                     "INSERT INTO shop.items VALUES {}",
                     each(&|id| format!("({id},'a',1),({id},'b',2)"))
                 ),
+                // Every third row is NULL throughout, the others are there several times.
+                format!(
+                    "INSERT INTO shop.clicks VALUES {}",
+                    each(&|id| match id % 3 {
+                        0 => "(NULL,NULL,NULL,NULL)".to_owned(),
+                        _ => format!("('p{}','2024-01-02 03:04:05.6',0.1,'[{}]')", id % 7, id % 5),
+                    })
+                ),
+                format!(
+                    "INSERT INTO shop.events VALUES {}",
+                    each(&|id| format!("({id},X'00FF','n{id}')"))
+                ),
             ] {
                 conn.query_drop(statement).await.unwrap();
             }
@@ -286,6 +306,25 @@ impl World {
                     "UPDATE shop.items SET line = 'z' WHERE orders = {} AND line = 'a'",
                     round + 1000
                 ),
+                format!(
+                    "INSERT INTO shop.clicks VALUES ('p1', NOW(3), {round}, NULL), ('p1', NULL, 0.1, NULL)"
+                ),
+                format!(
+                    "UPDATE shop.clicks SET weight = {round} WHERE page = 'p{}' LIMIT 20",
+                    round % 7
+                ),
+                format!("DELETE FROM shop.clicks WHERE page = 'p{}' LIMIT 3", round % 5),
+                "DELETE FROM shop.clicks WHERE page IS NULL LIMIT 1".to_owned(),
+                format!(
+                    "UPDATE shop.events SET note = CONCAT(note, '{round}') WHERE id % 47 = {}",
+                    round % 47
+                ),
+                format!("UPDATE shop.events SET id = id + 5000000 WHERE id = {round}"),
+                format!(
+                    "DELETE FROM shop.events WHERE id % 59 = {} AND id < 1000000",
+                    round % 59
+                ),
+                format!("INSERT INTO shop.events VALUES ({new}, 'x', NULL)"),
                 format!("UPDATE shop.customers SET id = id + 5000000 WHERE id = {round}"),
                 format!(
                     "DELETE FROM shop.customers WHERE id % 61 = {} AND id < 1000000",

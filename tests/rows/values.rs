@@ -7,7 +7,7 @@ use std::sync::Arc;
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Row};
 use replicator::event::{
-    BinlogCoord, CellVisitor, Chunk, ColumnType, Epoch, Op, RowChanges, RowError, RowRef, TableId,
+    BinlogCoord, CellVisitor, Chunk, ColumnType, Epoch, Op, ReadAt, RowChanges, RowError, RowRef, TableId,
     TableLayout, TxnStart, Unrepresentable, Value,
 };
 use replicator::source::mysql::chunks::{BatchLimits, read_chunk};
@@ -256,7 +256,11 @@ pub(crate) async fn snapshot(conn: &mut Conn, catalog: &CatalogTable) -> RowChan
     while let Some(batch) = read.next_batch().await.unwrap() {
         rows.extend(batch);
     }
-    snapshot_changes(&decoder, rows, at(1).txn, 5)
+    let read = ReadAt {
+        low: at(1).txn,
+        began_micros: 5,
+    };
+    snapshot_changes(&decoder, rows, read, 1)
 }
 
 async fn check_snapshot(conn: &mut Conn, catalog: &CatalogTable, oracle: &BTreeMap<String, Cells>) {

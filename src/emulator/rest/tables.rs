@@ -44,7 +44,7 @@ fn head(table: &Table) -> Value {
     let mut resource = json!({
         "id": format!("{}:{}.{name}", dataset.project, dataset.dataset),
         "tableReference": { "projectId": dataset.project, "datasetId": dataset.dataset, "tableId": name },
-        "type": "TABLE",
+        "type": table.type_name(),
         "labels": table.options.labels,
         "creationTime": table.created_ms.to_string(),
     });
@@ -108,6 +108,10 @@ pub(super) fn resource(table: &Table, location: &str, extent: &Extent) -> Value 
 
 fn extend_with_options(resource: &mut Map<String, Value>, table: &Table) {
     let options = &table.options;
+    if let Some(query) = &table.view {
+        let view = json!({ "query": query, "useLegacySql": false });
+        resource.insert("view".to_owned(), view);
+    }
     if !table.primary_key.is_empty() {
         let columns = table.names(&table.primary_key);
         resource.insert(
@@ -262,7 +266,7 @@ fn refuse_unknown(asked: &Value) -> ApiResult<()> {
     ] {
         if member(asked, kind).is_some() {
             return Err(ApiError::invalid(format!(
-                "The emulator has tables only: {kind} is not built"
+                "The emulator makes tables only by this call: {kind} is not built"
             )));
         }
     }
@@ -288,6 +292,7 @@ pub(super) async fn insert(
         clustering: clustering(&asked).unwrap_or_default(),
         partitioning: partitioning(&asked)?,
         options: table_options,
+        view: None,
     };
     let made = engine.run(move |store| {
         let location = store.dataset(&new.name.dataset)?.location.clone();

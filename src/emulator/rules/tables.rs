@@ -13,7 +13,12 @@ const PARTEXP: &str = "https://docs.cloud.google.com/bigquery/docs/managing-part
 const QUOTA: &str = "https://docs.cloud.google.com/bigquery/quotas";
 const SCHEMAS: &str = "https://docs.cloud.google.com/bigquery/docs/schemas";
 const TABLES: &str = "https://docs.cloud.google.com/bigquery/docs/reference/rest/v2/tables";
+const QUALIFY: &str =
+    "https://docs.cloud.google.com/bigquery/docs/reference/standard-sql/query-syntax#qualify_clause";
 const TC: &str = "https://docs.cloud.google.com/bigquery/docs/information-schema-table-constraints";
+const VIEWS: &str = "https://docs.cloud.google.com/bigquery/docs/views-intro";
+const WINDOWS: &str =
+    "https://docs.cloud.google.com/bigquery/docs/reference/standard-sql/window-function-calls";
 
 pub(super) const RULES: &[Rule] = &[
     rule(
@@ -183,5 +188,41 @@ pub(super) const RULES: &[Rule] = &[
         "Days of a table partitioned by day go away when their time, counted from their beginning in UTC, is over.",
         Documented,
         PARTEXP,
+    ),
+    rule(
+        "view-query",
+        "A view is its query, run anew each time that it is read; `tables.get` shows it with the columns that it had when it was made.",
+        Documented,
+        VIEWS,
+    ),
+    rule(
+        "view-replace",
+        "`CREATE OR REPLACE VIEW` replaces a view and no table, `DROP VIEW` drops no table, and the other way round.",
+        Documented,
+        DDL,
+    ),
+    rule(
+        "view-rows",
+        "A view takes no appends, lists no rows and is not altered as a table.",
+        Documented,
+        VIEWS,
+    ),
+    rule(
+        "view-levels",
+        "Views are nested at most 16 levels deep.",
+        Documented,
+        QUOTA,
+    ),
+    rule(
+        "qualify",
+        "QUALIFY keeps rows by what a window function gave; WHERE knows no window functions.",
+        Documented,
+        QUALIFY,
+    ),
+    rule(
+        "window-partition",
+        "PARTITION BY of a window takes no FLOAT64 and no JSON.",
+        Documented,
+        WINDOWS,
     ),
 ];

@@ -1,8 +1,9 @@
 //! Carrying out DDL statements.
 
-use super::QueryRequest;
-use crate::emulator::error::ApiResult;
-use crate::emulator::schema::{DatasetRef, TableRef};
+use super::view::{self, Written};
+use super::{QueryRequest, select};
+use crate::emulator::error::{ApiError, ApiResult};
+use crate::emulator::schema::{DatasetRef, Table, TableOptions, TableRef};
 use crate::emulator::store::Store;
 use crate::emulator::store::alter::Step;
 use crate::emulator::store::catalog::NewTable;
@@ -33,9 +34,16 @@ pub(crate) enum Ddl {
         table: Box<NewTable>,
         existing: Existing,
     },
+    CreateView {
+        name: TableRef,
+        options: Box<TableOptions>,
+        query: Written,
+        existing: Existing,
+    },
     DropTable {
         name: TableRef,
         if_exists: bool,
+        is_view: bool,
     },
     AlterTable {
         name: TableRef,
@@ -86,16 +94,22 @@ impl Ddl {
                 };
                 Ok(done("DROP_SCHEMA", operation, None))
             }
-            Ddl::CreateTable { table, existing } => create_table(store, *table, existing),
-            Ddl::DropTable { name, if_exists } => {
-                let operation = if if_exists && store.table(&name).is_err_and(|error| error.code == 404) {
-                    "SKIP"
-                } else {
-                    store.atomically(|store| store.drop_table(&name))?;
-                    "DROP"
-                };
-                Ok(done("DROP_TABLE", operation, Some(name)))
+            Ddl::CreateTable { table, existing } => create(store, *table, existing, "CREATE_TABLE"),
+            Ddl::CreateView {
+                name,
+                options,
+                query,
+                existing,
+            } => {
+                let columns = select::translate_within(store, request, &query.query, 1)?.columns;
+                let view = view::new(name, *options, query.text, columns);
+                create(store, view, existing, "CREATE_VIEW")
             }
+            Ddl::DropTable {
+                name,
+                if_exists,
+                is_view,
+            } => drop_table(store, name, if_exists, is_view),
             Ddl::AlterTable {
                 name,
                 if_exists,
@@ -121,9 +135,44 @@ fn done(statement_type: &'static str, operation: &'static str, table: Option<Tab
     }
 }
 
-fn create_table(store: &mut Store, table: NewTable, existing: Existing) -> ApiResult<Done> {
+fn drop_table(store: &mut Store, name: TableRef, if_exists: bool, is_view: bool) -> ApiResult<Done> {
+    let found = store.table(&name);
+    let statement = if is_view { "DROP_VIEW" } else { "DROP_TABLE" };
+    if if_exists && found.as_ref().is_err_and(|error| error.code == 404) {
+        return Ok(done(statement, "SKIP", Some(name)));
+    }
+    let found = found?;
+    if found.view.is_some() != is_view {
+        return Err(not_of_type(&found, if is_view { "VIEW" } else { "TABLE" }));
+    }
+    store.atomically(|store| store.drop_table(&name))?;
+    Ok(done(statement, "DROP", Some(name)))
+}
+
+fn not_of_type(table: &Table, wanted: &str) -> ApiError {
+    ApiError::query(format!(
+        "{} has type {}, which is not {wanted}",
+        table.name,
+        table.type_name()
+    ))
+}
+
+/// Makes a table or a view; neither takes the other's place.
+fn create(
+    store: &mut Store,
+    table: NewTable,
+    existing: Existing,
+    statement: &'static str,
+) -> ApiResult<Done> {
     let name = table.name.clone();
-    let exists = store.table(&name).is_ok();
+    let found = store.table(&name).ok();
+    if let Some(found) = found.as_ref().filter(|_| existing == Existing::Replace)
+        && found.view.is_some() != table.view.is_some()
+    {
+        let wanted = if table.view.is_some() { "VIEW" } else { "TABLE" };
+        return Err(not_of_type(found, wanted));
+    }
+    let exists = found.is_some();
     let operation = match existing {
         Existing::Keep if exists => "SKIP",
         Existing::Replace if exists => {
@@ -138,5 +187,5 @@ fn create_table(store: &mut Store, table: NewTable, existing: Existing) -> ApiRe
             "CREATE"
         }
     };
-    Ok(done("CREATE_TABLE", operation, Some(name)))
+    Ok(done(statement, operation, Some(name)))
 }

@@ -7,6 +7,7 @@ use sqlparser::tokenizer::Token;
 
 use super::ddl::{Ddl, Existing};
 use super::ddl_options::{Options, options};
+use super::view::Written;
 use super::{QueryRequest, scope, syntax};
 use crate::emulator::error::{ApiError, ApiResult};
 use crate::emulator::schema::Kind;
@@ -116,6 +117,7 @@ fn create(parser: &mut Parser<'_>, request: &QueryRequest) -> ApiResult<Ddl> {
             })
         }
         "TABLE" => create_table(parser, request, existing),
+        "VIEW" => create_view(parser, request, existing),
         other => Err(ApiError::query(format!(
             "The emulator does not know CREATE {other}"
         ))),
@@ -139,6 +141,7 @@ fn create_table(parser: &mut Parser<'_>, request: &QueryRequest, existing: Exist
         clustering: Vec::new(),
         partitioning: None,
         options: crate::emulator::schema::TableOptions::default(),
+        view: None,
     };
     in_parentheses(parser, |parser| {
         loop {
@@ -163,6 +166,29 @@ fn create_table(parser: &mut Parser<'_>, request: &QueryRequest, existing: Exist
     }
     Ok(Ddl::CreateTable {
         table: Box::new(table),
+        existing,
+    })
+}
+
+/// `CREATE VIEW name OPTIONS(…) AS query`.
+fn create_view(parser: &mut Parser<'_>, request: &QueryRequest, existing: Existing) -> ApiResult<Ddl> {
+    let name = request.table(&path(parser)?)?;
+    if parser.peek_token().token == Token::LParen {
+        return Err(ApiError::query(
+            "The emulator does not know the column list of CREATE VIEW",
+        ));
+    }
+    let mut options = crate::emulator::schema::TableOptions::default();
+    let patch = trailing_options(parser)?.patch;
+    if patch.max_staleness.is_some() || patch.require_partition_filter.is_some() {
+        return Err(ApiError::query("Unknown option for a view"));
+    }
+    patch.apply(&mut options);
+    expect(parser, &["AS"])?;
+    Ok(Ddl::CreateView {
+        name,
+        options: Box::new(options),
+        query: Written::read(parser, &request.sql)?,
         existing,
     })
 }
@@ -284,9 +310,10 @@ fn drop_statement(parser: &mut Parser<'_>, request: &QueryRequest) -> ApiResult<
                 cascade,
             })
         }
-        "TABLE" => Ok(Ddl::DropTable {
+        "TABLE" | "VIEW" => Ok(Ddl::DropTable {
             name: request.table(&path(parser)?)?,
             if_exists,
+            is_view: what == "VIEW",
         }),
         other => Err(ApiError::query(format!(
             "The emulator does not know DROP {other}"

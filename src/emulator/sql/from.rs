@@ -136,6 +136,10 @@ impl Translator<'_> {
             return Ok(self.relation(scope, alias.or_else(|| names.last().cloned()), &sql, columns));
         }
         let table = self.store.table(&self.request.table(&names)?)?;
+        if let Some(text) = &table.view {
+            let (sql, columns) = self.view(&table, text)?;
+            return Ok(self.relation(scope, alias.or_else(|| names.last().cloned()), &sql, columns));
+        }
         self.note_reading(&table)?;
         let (sql, columns) = stored(&table, &self.store.read_from(&table));
         Ok(self.relation(scope, alias.or_else(|| names.last().cloned()), &sql, columns))

@@ -5,12 +5,14 @@
     reason = "the parser's enums hold every dialect's forms; all but the named ones are refused alike"
 )]
 
-use sqlparser::ast::{DuplicateTreatment, Function, FunctionArg, FunctionArgExpr, FunctionArguments};
+use sqlparser::ast::{
+    DuplicateTreatment, Function, FunctionArg, FunctionArgExpr, FunctionArguments, WindowSpec, WindowType,
+};
 
 use super::expression::cast;
 use super::functions;
 use super::scope::{Scope, Typed, path};
-use super::select::{Translator, unsupported};
+use super::select::{Translator, direction, unsupported};
 use crate::emulator::error::{ApiError, ApiResult};
 use crate::emulator::schema::Kind;
 use crate::emulator::value::Cell;
@@ -19,6 +21,9 @@ impl Translator<'_> {
     /// Translates a function call.
     pub(super) fn function(&mut self, function: &Function, scope: &Scope<'_>) -> ApiResult<Typed> {
         let name = path(&function.name).join(".").to_ascii_uppercase();
+        if let (Some(WindowType::WindowSpec(window)), "ROW_NUMBER") = (&function.over, name.as_str()) {
+            return self.row_number(function, window, scope);
+        }
         if function.over.is_some() || function.filter.is_some() || !function.within_group.is_empty() {
             return Err(unsupported(format!("{name} with a window or a filter")));
         }
@@ -50,6 +55,43 @@ impl Translator<'_> {
             None if is_distinct => Err(unsupported(format!("{name}(DISTINCT …)"))),
             None => self.scalar(&name, &values),
         }
+    }
+
+    /// `ROW_NUMBER() OVER (PARTITION BY … ORDER BY …)`.
+    fn row_number(
+        &mut self,
+        function: &Function,
+        window: &WindowSpec,
+        scope: &Scope<'_>,
+    ) -> ApiResult<Typed> {
+        let takes_nothing = matches!(&function.args, FunctionArguments::List(list) if list.args.is_empty());
+        if !takes_nothing || window.window_name.is_some() || window.window_frame.is_some() {
+            return Err(unsupported("this form of ROW_NUMBER"));
+        }
+        let mut parts = Vec::new();
+        for expr in &window.partition_by {
+            let value = self.expression(expr, scope)?;
+            if let Some(kind @ (Kind::Json | Kind::Float64)) = value.kind {
+                return Err(ApiError::query(format!(
+                    "Partitioning by expressions of type {kind} is not allowed"
+                )));
+            }
+            parts.push(value.sql);
+        }
+        let mut terms = Vec::new();
+        for term in &window.order_by {
+            let value = self.expression(&term.expr, scope)?;
+            terms.push(direction(value.sql, &term.options)?);
+        }
+        let clause = |head: &str, list: Vec<String>| match list.is_empty() {
+            true => String::new(),
+            false => format!("{head} {} ", list.join(", ")),
+        };
+        let (parts, terms) = (clause("PARTITION BY", parts), clause("ORDER BY", terms));
+        Ok(Typed::new(
+            format!("row_number() OVER ({parts}{terms})"),
+            Kind::Int64,
+        ))
     }
 
     fn aggregate(&mut self, name: &str, values: &[Typed], is_distinct: bool) -> ApiResult<Option<Typed>> {

@@ -193,8 +193,12 @@ fn names(table: &Table) -> Vec<Cell<'static>> {
 fn table_row(table: &Table, now: i64) -> Vec<Cell<'static>> {
     let mut row = names(table);
     row.extend([
-        text("BASE TABLE"),
-        yes_no(true),
+        text(if table.view.is_some() {
+            "VIEW"
+        } else {
+            "BASE TABLE"
+        }),
+        yes_no(table.view.is_none()),
         yes_no(false),
         Cell::Int(table.created_ms * 1_000),
         match &table.baseline {

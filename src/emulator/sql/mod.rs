@@ -1,4 +1,4 @@
-//! GoogleSQL, as much of it as a replica needs: its DDL, and plain SELECT statements, which are translated
+//! GoogleSQL, as much of it as a replica needs: its DDL, views, and plain SELECT statements, which are translated
 //! to the storage's SQL with their types checked. Everything else is refused by name.
 
 pub(crate) mod ddl;
@@ -13,6 +13,7 @@ mod literals;
 pub(crate) mod parameters;
 mod scope;
 pub(crate) mod select;
+mod view;
 
 use sqlparser::dialect::BigQueryDialect;
 use sqlparser::keywords::Keyword;

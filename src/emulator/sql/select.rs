@@ -32,6 +32,16 @@ pub(crate) struct Translated {
 
 /// Translates a query.
 pub(crate) fn translate(store: &Store, request: &QueryRequest, query: &Query) -> ApiResult<Translated> {
+    translate_within(store, request, query, 0)
+}
+
+/// Translates the query of a view that is as many views deep.
+pub(super) fn translate_within(
+    store: &Store,
+    request: &QueryRequest,
+    query: &Query,
+    views: usize,
+) -> ApiResult<Translated> {
     let mut translator = Translator {
         store,
         request,
@@ -39,6 +49,7 @@ pub(crate) fn translate(store: &Store, request: &QueryRequest, query: &Query) ->
         relations: 0,
         placeholders: 0,
         with: Vec::new(),
+        views,
         merges: Vec::new(),
         unfiltered: Vec::new(),
     };
@@ -73,6 +84,8 @@ pub(super) struct Translator<'a> {
     pub(super) placeholders: usize,
     /// The queries of WITH clauses, by name.
     pub(super) with: Vec<(String, String, Vec<OutColumn>)>,
+    /// How many views deep the present query is.
+    pub(super) views: usize,
     /// Tables whose pending changes the query merges as it runs.
     pub(super) merges: Vec<Arc<Table>>,
     /// Tables of the present FROM that may be read by partition only, with the partitioning column.
@@ -165,13 +178,7 @@ impl Translator<'_> {
         order_by: Option<&OrderBy>,
         parent: &Scope<'_>,
     ) -> ApiResult<(String, Vec<OutColumn>)> {
-        if select.qualify.is_some()
-            || select.top.is_some()
-            || select.into.is_some()
-            || !select.named_window.is_empty()
-        {
-            return Err(unsupported("this form of SELECT"));
-        }
+        check_form(select, order_by)?;
         let mut scope = Scope {
             relations: Vec::new(),
             parent: Some(parent),
@@ -213,15 +220,12 @@ impl Translator<'_> {
             Some(Distinct::Distinct) => "DISTINCT ",
             Some(other) => return Err(unsupported(other)),
         };
-        let list: Vec<String> = items
-            .iter()
-            .enumerate()
-            .map(|(place, item)| format!("{} AS c{place}", item.value.sql))
-            .collect();
-        let sql = format!(
-            "SELECT {distinct}{}{from}{condition}{group}{having}{order}",
-            list.join(", ")
-        );
+        let qualify = match &select.qualify {
+            Some(condition) => Some(self.condition(condition, &outer)?),
+            None => None,
+        };
+        let rest = format!("{from}{condition}{group}{having}{order}");
+        let sql = statement(distinct, &items, qualify.as_deref(), &rest);
         let columns = items.into_iter().map(|item| OutColumn {
             kind: item.value.kind(),
             is_null: item.value.kind.is_none(),
@@ -389,6 +393,34 @@ impl Translator<'_> {
     }
 }
 
+fn check_form(select: &Select, order_by: Option<&OrderBy>) -> ApiResult<()> {
+    let is_known = select.top.is_none() && select.into.is_none() && select.named_window.is_empty();
+    let is_grouped = !matches!(&select.group_by, GroupByExpr::Expressions(list, _) if list.is_empty());
+    let is_plain = order_by.is_none() && select.distinct.is_none() && select.having.is_none() && !is_grouped;
+    if is_known && (select.qualify.is_none() || is_plain) {
+        return Ok(());
+    }
+    Err(unsupported("this form of SELECT"))
+}
+
+/// The statement of a SELECT. What QUALIFY looks at is known only once the rows are there.
+fn statement(distinct: &str, items: &[ScopeColumn], qualify: Option<&str>, rest: &str) -> String {
+    let list: Vec<String> = items
+        .iter()
+        .enumerate()
+        .map(|(place, item)| format!("{} AS c{place}", item.value.sql))
+        .collect();
+    let list = list.join(", ");
+    let Some(qualify) = qualify else {
+        return format!("SELECT {distinct}{list}{rest}");
+    };
+    let names: Vec<String> = (0..items.len()).map(|place| format!("c{place}")).collect();
+    format!(
+        "SELECT {} FROM (SELECT {list}, {qualify} AS q{rest}) WHERE q",
+        names.join(", ")
+    )
+}
+
 /// A table with `require_partition_filter` is read with a condition on its partitioning column only.
 fn check_filter(restricted: &[(String, String)], select: &Select) -> ApiResult<()> {
     let condition = select
@@ -420,7 +452,7 @@ fn place(expr: &Expr, count: usize) -> ApiResult<Option<usize>> {
     }
 }
 
-fn direction(sql: String, options: &sqlparser::ast::OrderByOptions) -> ApiResult<String> {
+pub(super) fn direction(sql: String, options: &sqlparser::ast::OrderByOptions) -> ApiResult<String> {
     let direction = match &options.sort {
         None | Some(OrderBySort::Asc) => "",
         Some(OrderBySort::Desc) => " DESC",

@@ -91,6 +91,7 @@ impl Store {
     /// Changes a table: all steps or none.
     pub(crate) fn alter_table(&mut self, name: &TableRef, steps: Vec<Step>) -> ApiResult<Arc<Table>> {
         let before = self.table(name)?;
+        before.check_has_rows()?;
         self.count_update(name, before.partitioning.is_some())?;
         let table = self.atomically(|store| {
             let mut table = Table::clone(&before);

@@ -55,6 +55,8 @@ pub(crate) struct NewTable {
     pub(crate) clustering: Vec<String>,
     pub(crate) partitioning: Option<NewPartitioning>,
     pub(crate) options: TableOptions,
+    /// The query of a view.
+    pub(crate) view: Option<String>,
 }
 
 impl Store {
@@ -136,6 +138,7 @@ impl Store {
             has_changes: false,
             is_again: self.was_dropped(&new_name),
             baseline: None,
+            view: new.view,
         };
         if new.fields.len() > COLUMNS {
             return Err(too_many_columns());

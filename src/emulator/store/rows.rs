@@ -23,6 +23,7 @@ impl Store {
         limit: u64,
         bytes: usize,
     ) -> ApiResult<Vec<RestRow>> {
+        table.check_has_rows()?;
         let sql = format!(
             "SELECT rid{} FROM {} WHERE gone IS NULL ORDER BY rid LIMIT ? OFFSET ?",
             column_list(table),

@@ -133,6 +133,7 @@ impl Store {
 
     /// What a connection that opens now sees of a table.
     pub(crate) fn seen_anew(&self, table: &Arc<Table>) -> ApiResult<Arc<Table>> {
+        table.check_has_rows()?;
         let now = self.clock().unix_micros();
         let profile = self.script.profile();
         let age = now - table.created_ms.saturating_mul(1_000);

@@ -56,6 +56,7 @@ fn table() -> Table {
         has_changes: false,
         is_again: false,
         baseline: None,
+        view: None,
     }
 }
 

@@ -1,23 +1,25 @@
 //! A batch cut into blocks of encoded rows, each the rows of one append request. Within a block the
 //! last change of a key wins, also if it is refused: an older version must not come back in its
-//! place. Between blocks the sequence numbers decide.
+//! place. Between blocks the sequence numbers decide. Where the target holds changes, all of them are sent.
 
-use std::collections::HashMap;
 use std::hash::BuildHasher;
-use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::encode::{ChangeType, Encoded, Row, RowEncoder, put_bytes};
+use super::encode::{ChangeType, Encoded, Logged, Row, RowEncoder, cleared, put_bytes, seal};
 use super::error::{Error, RowAt};
 use super::letter::{Refusal, Refused};
 use super::misfit::Misfits;
 use super::plan::Target;
 use super::text;
 use super::wire;
-use crate::event::{Change, Op, OrderKey, Ordinal, RowChanges, RowRef};
+use crate::event::{Change, Op, OrderKey, Ordinal, ReadAt, RowChanges, RowRef, TxnStart};
 use crate::sink::Batch;
+
+mod filling;
+
+use filling::Filling;
 
 /// Field number of `serialized_rows` in `ProtoRows`.
 pub(super) const ROWS_FIELD: u32 = 1;
@@ -98,6 +100,27 @@ impl Origin {
     }
 }
 
+impl Block {
+    /// The row that says that every row of a read is there.
+    pub(super) fn seal(target: &Target, at: ReadAt) -> Block {
+        Block::of_one(&seal(target, at))
+    }
+
+    /// The row that says that nothing counts any more that came before `at`.
+    pub(super) fn cleared(target: &Target, at: TxnStart, now_micros: i64) -> Block {
+        Block::of_one(&cleared(target, at, now_micros))
+    }
+
+    fn of_one(row: &[u8]) -> Block {
+        let mut body = Vec::new();
+        put_bytes(&mut body, ROWS_FIELD, row);
+        Block {
+            body: body.into(),
+            rows: 1,
+        }
+    }
+}
+
 impl Part {
     fn new(body: Vec<u8>, origins: Vec<Origin>) -> Part {
         Part {
@@ -143,35 +166,6 @@ fn place(piece: &RowChanges, change: &Change) -> RowAt {
             change.ordinal
         },
     }
-}
-
-/// One row of the block that is being filled.
-#[derive(Debug)]
-struct Entry {
-    /// Its bytes in the body, tag and length included.
-    body: Range<usize>,
-    /// Its key in `Filling::keys`.
-    key: Range<usize>,
-    order: OrderKey,
-    origin: Origin,
-    misfits: Misfits,
-    /// A later change of the key is in the block.
-    superseded: bool,
-    /// An earlier entry whose key has the same hash.
-    same_hash: Option<usize>,
-    refused: Option<Box<Refusal>>,
-}
-
-/// The block that is being filled.
-#[derive(Debug, Default)]
-struct Filling {
-    body: Vec<u8>,
-    keys: Vec<u8>,
-    entries: Vec<Entry>,
-    /// Key hash to its last entry; the others follow by `same_hash`, so equal hashes cost a comparison and nothing else.
-    heads: HashMap<u64, usize, foldhash::fast::RandomState>,
-    changes: u64,
-    image_bytes: usize,
 }
 
 /// Encodes a batch block by block.
@@ -256,7 +250,7 @@ impl BatchEncoder {
             self.piece += 1;
             self.change = 0;
         }
-        if filling.entries.is_empty() {
+        if filling.rows() == 0 {
             return Ok(None);
         }
         Ok(Some(filling.finish(&target)))
@@ -291,12 +285,8 @@ impl Writer<'_> {
             Op::Update {
                 before,
                 after,
-                key_changed: true,
-            } => match self.delete(change, before)? {
-                // If only the upsert is left to the next block, the delete goes out twice: same number, same content.
-                Taken::Yes => self.upsert(change, after)?,
-                Taken::No => Taken::No,
-            },
+                key_changed,
+            } if key_changed || self.target.keeps_before() => self.both(change, before, after)?,
             Op::Update { after, .. } => self.upsert(change, after)?,
         };
         if matches!(taken, Taken::Yes) {
@@ -304,6 +294,35 @@ impl Writer<'_> {
             self.filling.image_bytes += image_len(change);
         }
         Ok(taken)
+    }
+
+    fn both(&mut self, change: &Change, before: RowRef, after: RowRef) -> Result<Taken, Error> {
+        let alone = self.filling.rows();
+        if matches!(self.delete(change, before)?, Taken::No) {
+            return Ok(Taken::No);
+        }
+        let taken = self.upsert(change, after)?;
+        // If only the upsert is left to the next block, the delete goes out twice: same number, same content.
+        // Among changes it would be there twice, so it waits too, unless the block were empty without it.
+        if matches!(taken, Taken::No) && self.target.is_log() && alone > 0 {
+            self.filling.forget_from(alone);
+        }
+        Ok(taken)
+    }
+
+    /// What is said of a change where the target holds changes.
+    fn logged(&self, change: &Change, kind: ChangeType) -> Option<Logged> {
+        let operation = match (change.op, kind) {
+            _ if !self.target.is_log() => return None,
+            (Op::Insert { .. }, _) if self.piece.snapshot => "SNAPSHOT",
+            (Op::Insert { .. }, _) => "INSERT",
+            (Op::Update { .. }, ChangeType::Upsert) => "UPDATE",
+            (Op::Update { .. }, ChangeType::Delete) => "UPDATE_BEFORE",
+            (Op::Delete { .. }, _) => "DELETE",
+        };
+        let began = self.piece.committed_micros.cast_unsigned();
+        let read = self.piece.snapshot.then_some([began, change.ordinal.0]);
+        Some(Logged { operation, read })
     }
 
     fn upsert(&mut self, change: &Change, image: RowRef) -> Result<Taken, Error> {
@@ -330,6 +349,7 @@ impl Writer<'_> {
             order,
             order_prefix: self.prefix,
             committed_micros: self.piece.committed_micros,
+            logged: self.logged(change, kind),
         };
         let encoded = self
             .encoder
@@ -364,118 +384,17 @@ impl Writer<'_> {
             change,
             end: 0,
             kind,
-            stale: !new,
+            stale: !new && !self.target.is_log(),
         };
-        let hash = keyed.then(|| self.hasher.hash_one(self.encoder.key.as_slice()));
+        let is_log = self.target.is_log();
+        let hash = (keyed && !is_log).then(|| self.hasher.hash_one(self.encoder.key.as_slice()));
         self.filling
             .add(self.encoder, hash, order, origin, (encoded, misfits));
         Ok(Taken::Yes)
     }
 }
 
-impl Filling {
-    fn with_room(rows: usize) -> Filling {
-        let mut filling = Filling::default();
-        filling.entries.reserve(rows);
-        filling.heads.reserve(rows);
-        filling
-    }
-
-    fn add(
-        &mut self,
-        encoder: &RowEncoder,
-        hash: Option<u64>,
-        order: OrderKey,
-        mut origin: Origin,
-        (encoded, misfits): (Result<(), Refusal>, Misfits),
-    ) {
-        let index = self.entries.len();
-        let (superseded, same_hash) = match hash {
-            Some(hash) => self.link(index, hash, order, (&encoder.key, &mut origin.stale)),
-            None => (false, None),
-        };
-        let (body, key) = (self.body.len(), self.keys.len());
-        let refused = encoded.err().map(Box::new);
-        if refused.is_none() {
-            put_bytes(&mut self.body, ROWS_FIELD, &encoder.row);
-        }
-        self.keys.extend_from_slice(&encoder.key);
-        self.entries.push(Entry {
-            body: body..self.body.len(),
-            key: key..self.keys.len(),
-            order,
-            origin,
-            misfits,
-            superseded,
-            same_hash,
-            refused,
-        });
-    }
-
-    /// Enters a row of this key as the last one: whether it is superseded at birth, and what follows it in the
-    /// chain. The row that stays is stale, should it be refused, because another of its key came before it.
-    fn link(
-        &mut self,
-        index: usize,
-        hash: u64,
-        order: OrderKey,
-        (key, stale): (&[u8], &mut bool),
-    ) -> (bool, Option<usize>) {
-        let head = self.heads.insert(hash, index);
-        let mut next = head;
-        while let Some((at, entry)) = next.and_then(|at| Some((at, self.entries.get_mut(at)?))) {
-            next = entry.same_hash;
-            if entry.superseded || self.keys.get(entry.key.clone()) != Some(key) {
-                continue;
-            }
-            if entry.order > order {
-                // The older row came later: the newer one keeps its place.
-                entry.origin.stale = true;
-                self.heads.extend(head.map(|head| (hash, head)));
-                return (true, None);
-            }
-            entry.superseded = true;
-            *stale = true;
-            // A key that changes often must not make the chain long.
-            return (false, if Some(at) == head { next } else { head });
-        }
-        (false, head)
-    }
-
-    fn finish(self, target: &Target) -> Cut {
-        let packed = self.entries.iter().any(|entry| entry.superseded);
-        let mut body = Vec::with_capacity(if packed { self.body.len() } else { 0 });
-        let mut origins = Vec::with_capacity(self.entries.len());
-        let mut refused = Vec::new();
-        for entry in self.entries {
-            if entry.superseded {
-                continue;
-            }
-            let meters = &target.destination.meters;
-            meters.misfits(&entry.misfits, &target.values);
-            if let Some(refusal) = entry.refused {
-                refused.push((entry.origin, *refusal));
-                continue;
-            }
-            let mut end = entry.body.end;
-            if packed {
-                body.extend_from_slice(self.body.get(entry.body).unwrap_or_default());
-                end = body.len();
-            }
-            origins.push(Origin {
-                end: offset(end),
-                ..entry.origin
-            });
-        }
-        let body = if packed { body } else { self.body };
-        Cut {
-            part: Part::new(body, origins),
-            refused,
-            changes: self.changes,
-            image_bytes: self.image_bytes,
-        }
-    }
-}
-
+#[cfg(test)]
+mod log;
 #[cfg(test)]
 mod tests;

@@ -13,12 +13,19 @@ use super::text;
 use super::types::Form;
 use crate::config::ValuePolicy;
 use crate::event::{
-    CellVisitor, CivilDateTime, OrderKey, RowError, RowImages, RowRef, Unrepresentable, Value,
+    CellVisitor, CivilDateTime, OrderKey, ReadAt, RowError, RowImages, RowRef, TxnStart, Unrepresentable,
+    Value,
 };
 
 /// 0001-01-01T00:00:00Z and 9999-12-31T23:59:59.999999Z, BigQuery's range, in microseconds.
 pub(super) const TIMESTAMPS: std::ops::RangeInclusive<i64> =
     -62_135_596_800_000_000..=253_402_300_799_999_999;
+
+/// What the row that ends a read says that it is.
+pub(super) const SEAL: &str = "SNAPSHOT_DONE";
+
+/// What the row says that it is which ends what came before it.
+pub(super) const CLEARED: &str = "CLEARED";
 
 /// What a row does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +54,17 @@ pub(super) struct Row<'a> {
     /// The number's first three sections, as [`text::order_prefix`] writes them.
     pub(super) order_prefix: &'a [u8],
     pub(super) committed_micros: i64,
+    /// What is said of the change itself where the target holds changes.
+    pub(super) logged: Option<Logged>,
+}
+
+/// A change as a row of its own.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Logged {
+    /// What happened: a value of the column that says so.
+    pub(super) operation: &'static str,
+    /// Of a row that a snapshot read: when the read began, in microseconds since 1970, and its place in it.
+    pub(super) read: Option<[u64; 2]>,
 }
 
 /// How encoding went.
@@ -70,7 +88,7 @@ impl RowEncoder {
         self.key.clear();
         let mut cells = Cells {
             target,
-            key_only: row.change == ChangeType::Delete,
+            key_only: row.change == ChangeType::Delete && row.logged.is_none(),
             next: 0,
             refused: None,
             key_refused: None,
@@ -91,23 +109,59 @@ impl RowEncoder {
             return Ok(Encoded::Refused(refused, cells.refusing));
         }
         let misfits = cells.misfits;
-        let change = match row.change {
-            ChangeType::Upsert => {
-                if TIMESTAMPS.contains(&row.committed_micros) {
-                    encode_key(target.commit_time_field, WireType::Varint, &mut self.row);
-                    encode_varint(row.committed_micros.cast_unsigned(), &mut self.row);
-                }
-                "UPSERT"
-            }
-            ChangeType::Delete => "DELETE",
+        let has_time = row.change == ChangeType::Upsert || row.logged.is_some();
+        if has_time && TIMESTAMPS.contains(&row.committed_micros) {
+            encode_key(target.commit_time_field, WireType::Varint, &mut self.row);
+            encode_varint(row.committed_micros.cast_unsigned(), &mut self.row);
+        }
+        let operation = match (row.logged, row.change) {
+            (Some(logged), _) => logged.operation,
+            (None, ChangeType::Upsert) => "UPSERT",
+            (None, ChangeType::Delete) => "DELETE",
         };
-        put_bytes(&mut self.row, target.change_type_field, change.as_bytes());
+        put_bytes(&mut self.row, target.operation_field, operation.as_bytes());
         self.scratch.clear();
-        self.scratch.extend_from_slice(row.order_prefix);
-        text::order_last(&mut self.scratch, row.order);
+        match row.logged {
+            Some(logged) => text::sortable(&mut self.scratch, row.order, logged.read),
+            None => {
+                self.scratch.extend_from_slice(row.order_prefix);
+                text::order_last(&mut self.scratch, row.order);
+            }
+        }
         put_bytes(&mut self.row, target.sequence_field, &self.scratch);
         Ok(Encoded::Ready(misfits))
     }
+}
+
+/// The row that says that every row of a read is there.
+pub(super) fn seal(target: &Target, at: ReadAt) -> Vec<u8> {
+    let mut mark = Vec::new();
+    text::read_mark(
+        &mut mark,
+        OrderKey::snapshot(at.low),
+        at.began_micros.cast_unsigned(),
+    );
+    note(target, SEAL, (&mark, at.began_micros))
+}
+
+/// The row that says that nothing counts any more that came before a place: above every row that was there before, below
+/// those of a copy that was made then.
+pub(super) fn cleared(target: &Target, at: TxnStart, now_micros: i64) -> Vec<u8> {
+    let mut mark = Vec::new();
+    text::sortable(&mut mark, OrderKey::sweep(at), None);
+    note(target, CLEARED, (&mark, now_micros))
+}
+
+/// A row without values.
+fn note(target: &Target, operation: &str, (sequence, micros): (&[u8], i64)) -> Vec<u8> {
+    let mut row = Vec::new();
+    if TIMESTAMPS.contains(&micros) {
+        encode_key(target.commit_time_field, WireType::Varint, &mut row);
+        encode_varint(micros.cast_unsigned(), &mut row);
+    }
+    put_bytes(&mut row, target.operation_field, operation.as_bytes());
+    put_bytes(&mut row, target.sequence_field, sequence);
+    row
 }
 
 struct Cells<'a> {

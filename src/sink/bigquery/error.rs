@@ -229,7 +229,7 @@ impl Classify for Error {
     fn hint(&self) -> Option<String> {
         let hint = match self {
             Error::Key { table, .. } => format!(
-                "give {table} a primary key of at most 16 columns, or exclude it with \"!{table}\" in the source's tables"
+                "give {table} a primary key of at most 16 columns, write mode: append for it under tables, or exclude it with \"!{table}\" in the source's tables"
             ),
             Error::TooManyColumns { table, .. } => format!("exclude {table} with \"!{table}\" in the source's tables"),
             Error::Collision { second, .. } => format!(

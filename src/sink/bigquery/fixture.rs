@@ -7,6 +7,7 @@ use crate::event::{
     Ordinal, RowChanges, RowError, RowImages, RowRef, TableId, TableLayout, TxnStart, Unrepresentable, Value,
 };
 
+use super::delivery::Mode;
 use super::plan::{Place, Target};
 use crate::config::Values;
 
@@ -119,16 +120,25 @@ pub(super) fn plain() -> Arc<TableLayout> {
 }
 
 pub(super) fn target(layout: Arc<TableLayout>) -> Arc<Target> {
-    target_with(layout, Values::default())
+    target_of(layout, Values::default(), Mode::Cdc)
 }
 
 pub(super) fn target_with(layout: Arc<TableLayout>, values: Values) -> Arc<Target> {
+    target_of(layout, values, Mode::Cdc)
+}
+
+/// A target that holds changes.
+pub(super) fn log_target(layout: Arc<TableLayout>) -> Arc<Target> {
+    target_of(layout, Values::default(), Mode::Append)
+}
+
+fn target_of(layout: Arc<TableLayout>, values: Values, mode: Mode) -> Arc<Target> {
     let place = Place {
         project: "p".to_owned(),
         dataset: "shop".to_owned(),
         table: layout.table.name().to_owned(),
     };
-    Arc::new(Target::new(layout, place, values).unwrap())
+    Arc::new(Target::new(layout, place, mode, values).unwrap())
 }
 
 pub(super) fn txn(offset: u64) -> TxnStart {

@@ -182,7 +182,7 @@ impl DeadLetters {
         let (sequence, operation) = (letter.order.to_string(), operation(letter.change));
         let mut row = Fields { out, next: 1 };
         row.timestamp(self.tables.rest.clock().unix_micros());
-        row.text(Some(&self.id(table, letter)));
+        row.text(Some(&self.id(target, letter)));
         row.text(Some(&self.pipeline));
         row.text(Some(&self.source));
         row.text(Some(table.schema()));
@@ -202,7 +202,14 @@ impl DeadLetters {
     }
 
     /// What tells one refused change from every other, and is the same whenever it is read again.
-    fn id(&self, table: &TableId, letter: &Letter) -> String {
+    fn id(&self, target: &Target, letter: &Letter) -> String {
+        let table = &target.layout.table;
+        // Rows without a key, read by one snapshot, share all but what they hold.
+        let row = if target.key.is_empty() {
+            &letter.payload_sha256
+        } else {
+            &letter.key
+        };
         let mut hash = Sha256::new();
         for part in [
             self.pipeline.as_str(),
@@ -211,7 +218,7 @@ impl DeadLetters {
             table.name(),
             &letter.order.to_string(),
             operation(letter.change),
-            &letter.key,
+            row,
         ] {
             hash.update(part);
             hash.update([0]);
@@ -220,9 +227,9 @@ impl DeadLetters {
     }
 }
 
-/// Appends letters; they are in BigQuery when this returns. Nothing in them is what a table of ours would not
+/// Appends rows of ours; they are in BigQuery when this returns. Nothing in them is what a table would not
 /// take, so a refusal is tried again before it is believed.
-async fn append(
+pub(super) async fn append(
     pool: &Pool,
     destination: &Arc<Destination>,
     mut block: Block,

@@ -1,11 +1,14 @@
-//! BigQuery as a target: CDC rows through the Storage Write API's default streams.
+//! BigQuery as a target: rows by their primary key, or changes one by one, through the Storage Write API's
+//! default streams.
 //!
 //! Order of reading: `types` (which type a column becomes), `name`, `apart` (whose a name is), `plan` (a table's target),
 //! `encode` with `numeric`, `text`, `json`, `misfit` (a row to bytes), `block` (a batch to requests), `wire` (a
 //! request to bytes), `delivery` (what is sent and how it ends), `append` (one connection) with `status`
 //! (what an answer means), `pool` with `load` (which connection), `watch` (how long that takes), `settle` with
 //! `letter` and `letters` (what becomes of rows that are refused), `tables` with `rest` and `query` (target
-//! tables), `evolve` (changes of their columns), `sweep` (rows that are gone) with `visible`, `staleness` (what it is chosen from), `auth` (tokens), `connect` (proxies), `meters`; `access` for who examines the service.
+//! tables), `evolve` (changes of their columns), `sweep` (rows that are gone) with `visible`, `view` (what is shown of a
+//! table of changes), `staleness` (what it is chosen from), `auth` (tokens), `connect` (proxies), `meters`; `access` for
+//! who examines the service.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,8 +18,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::{Batch, BoxFuture, Durable, Pending, Prepared, Sink, SinkError};
 use crate::clock::Clock;
-use crate::config::Config;
-use crate::event::{ColumnType, TableId, TableLayout, TxnStart};
+use crate::config::{Config, TableMode};
+use crate::event::{ColumnType, ReadAt, TableId, TableLayout, TxnStart};
 use crate::schema::{Evolution, Fit, Projection};
 use crate::status::Status;
 use crate::task::{self, Task};
@@ -54,6 +57,7 @@ mod sweep;
 mod tables;
 mod text;
 mod types;
+mod view;
 mod visible;
 mod waits;
 mod watch;
@@ -67,8 +71,9 @@ pub use staleness::Extent;
 use apart::Owners;
 use append::Link;
 use auth::Tokens;
-use block::{BatchEncoder, Cut, Part};
+use block::{BatchEncoder, Block, Cut, Part};
 use connect::Server;
+use delivery::Mode;
 use letters::DeadLetters;
 use plan::{Place, Target};
 use pool::{Limits, Pool};
@@ -76,6 +81,7 @@ use query::Jobs;
 use rest::Rest;
 use settle::{Courier, Sent, Shipment};
 use tables::Tables;
+use view::Showing;
 
 /// Bytes of rows that are queued or in flight, at most: encoded ones, and the images behind them, which stay
 /// until it is known whether a row has to be put aside.
@@ -174,7 +180,8 @@ impl BigQuery {
     fn projected(&self, projection: &Projection) -> Result<Target, Error> {
         let layout = Arc::new(projection.layout.clone());
         let place = self.place(&layout.table);
-        Target::projected(layout, &projection.columns, place, self.config.values)
+        let mode = self.mode(&layout);
+        Target::projected(layout, &projection.columns, (place, mode), self.config.values)
     }
 
     /// The target of a table as its rows now are.
@@ -186,15 +193,20 @@ impl BigQuery {
             return Ok(Arc::clone(target));
         }
         let place = self.place(table);
+        let mode = self.mode(layout);
         targets.owners.admit(table, &place)?;
+        if mode == Mode::Append {
+            targets.owners.admit(table, &view::place(&place))?;
+        }
         let projections = targets.projections.get(table).into_iter().flatten();
         // A table may have the same columns again, and other targets for them: then all rows that count were read again.
         let projection = projections.into_iter().rev().find(|one| one.layout == **layout);
         let target = Arc::new(match projection {
             Some(projection) => {
-                Target::projected(Arc::clone(layout), &projection.columns, place, self.config.values)?
+                let layout = Arc::clone(layout);
+                Target::projected(layout, &projection.columns, (place, mode), self.config.values)?
             }
-            None => Target::new(Arc::clone(layout), place, self.config.values)?,
+            None => Target::new(Arc::clone(layout), place, mode, self.config.values)?,
         });
         targets
             .of
@@ -202,6 +214,41 @@ impl BigQuery {
             .or_default()
             .push(Arc::clone(&target));
         Ok(target)
+    }
+
+    /// What the target of a table holds: what is configured, or what its key admits.
+    fn mode(&self, layout: &TableLayout) -> Mode {
+        match self.config.tables.mode(&layout.table) {
+            Some(TableMode::Append) => Mode::Append,
+            Some(TableMode::Upsert) => Mode::Cdc,
+            None if layout.is_keyed() => Mode::Cdc,
+            None => Mode::Append,
+        }
+    }
+
+    /// Says what becomes of a table whose changes are added, and makes its view.
+    async fn announce(&self, target: &Target) {
+        if !target.is_log() {
+            return;
+        }
+        let table = &target.layout.table;
+        let view = view::place(&target.destination.place);
+        if target.key.is_empty() {
+            tracing::warn!(
+                %table,
+                %view,
+                "table has no primary key: each of its changes is added to the target, at least once; the view shows each once"
+            );
+        } else {
+            tracing::info!(%table, %view, "each change is added to the target; the view shows the latest rows");
+        }
+        self.tables.show_latest(target, Showing::AsItIs).await;
+    }
+
+    /// Adds rows of our own to a table of changes; they are durable when this returns.
+    async fn note(&self, target: &Target, block: Block) -> Result<(), Error> {
+        let room = self.make_room(block.body.len()).await?;
+        letters::append(&self.courier.pool, &target.destination, block, room).await
     }
 
     /// Makes the next rows of a table bring a destination of their own, which begins on a new stream: one that was
@@ -338,6 +385,7 @@ impl Sink for BigQuery {
             if matches!(prepared, Prepared::Created | Prepared::Empty) {
                 self.forget(&layout.table);
             }
+            self.announce(&target).await;
             Ok(prepared)
         })
     }
@@ -360,10 +408,13 @@ impl Sink for BigQuery {
     ) -> BoxFuture<'a, Result<Vec<String>, SinkError>> {
         Box::pin(async move {
             let target = self.projected(projection)?;
-            Ok(self
-                .tables
-                .evolve(&target, evolution, &self.config.values)
-                .await?)
+            let values = &self.config.values;
+            let statements = self.tables.evolve(&target, evolution, values).await?;
+            if target.is_log() && !evolution.is_empty() {
+                // Its text may be the same as before, and still its columns are those that the table had.
+                self.tables.show_latest(&target, Showing::Anew).await;
+            }
+            Ok(statements)
         })
     }
 
@@ -374,7 +425,19 @@ impl Sink for BigQuery {
     ) -> BoxFuture<'a, Result<u64, SinkError>> {
         Box::pin(async move {
             let target = self.projected(projection)?;
+            if target.is_log() {
+                let cleared = Block::cleared(&target, at, self.tables.rest.clock().unix_micros());
+                self.note(&target, cleared).await?;
+                return Ok(0);
+            }
             Ok(self.sweep_target(&target, at).await?)
+        })
+    }
+
+    fn seal<'a>(&'a self, layout: &'a Arc<TableLayout>, at: ReadAt) -> BoxFuture<'a, Result<(), SinkError>> {
+        Box::pin(async move {
+            let target = self.target(layout)?;
+            Ok(self.note(&target, Block::seal(&target, at)).await?)
         })
     }
 

@@ -16,6 +16,12 @@ use crate::schema::TargetColumn;
 /// The column that says when a row's transaction was committed at the source.
 pub(super) const COMMIT_TIME: &str = "_replicator_commit_time";
 
+/// The column by which the rows of an append-only table sort, as text, in the order of their changes.
+pub(super) const SEQUENCE: &str = "_replicator_sequence";
+
+/// The column that says what happened to a row, in append-only tables.
+pub(super) const OPERATION: &str = "_replicator_operation";
+
 /// Key columns that BigQuery takes.
 const MAX_KEY_COLUMNS: usize = 16;
 
@@ -83,23 +89,28 @@ pub(super) struct Target {
     pub(super) columns: Vec<PlannedColumn>,
     /// What becomes of values that the target cannot hold.
     pub(super) values: Values,
-    /// Target names of the key columns, in key order.
+    /// Target names of the source's key columns, in key order; none of a table without a primary key.
     pub(super) key: Vec<String>,
     /// Field numbers of what follows the columns.
     pub(super) commit_time_field: u32,
-    pub(super) change_type_field: u32,
+    pub(super) operation_field: u32,
     pub(super) sequence_field: u32,
 }
 
 impl Target {
-    /// Plans a table.
+    /// Plans a table: with [`Mode::Cdc`] the rows that the source holds, with [`Mode::Append`] its changes.
     ///
     /// # Errors
     /// [`Error::Key`], [`Error::TooManyColumns`], [`Error::SameColumn`] if BigQuery cannot hold it under CDC.
-    pub(super) fn new(layout: Arc<TableLayout>, place: Place, values: Values) -> Result<Target, Error> {
+    pub(super) fn new(
+        layout: Arc<TableLayout>,
+        place: Place,
+        mode: Mode,
+        values: Values,
+    ) -> Result<Target, Error> {
         let own = layout.columns.iter().map(|column| Some(TargetColumn::of(column)));
         let own: Vec<Option<TargetColumn>> = own.collect();
-        Target::projected(layout, &own, place, values)
+        Target::projected(layout, &own, (place, mode), values)
     }
 
     /// Plans a table whose columns are written to `columns`, one for each.
@@ -109,18 +120,19 @@ impl Target {
     pub(super) fn projected(
         layout: Arc<TableLayout>,
         columns: &[Option<TargetColumn>],
-        place: Place,
+        (place, mode): (Place, Mode),
         values: Values,
     ) -> Result<Target, Error> {
         let table = &layout.table;
         let key_columns = layout.key_columns();
-        if key_columns.is_empty() || key_columns.len() > MAX_KEY_COLUMNS {
+        let is_cdc = mode == Mode::Cdc;
+        if is_cdc && !(1..=MAX_KEY_COLUMNS).contains(&key_columns.len()) {
             return Err(Error::Key {
                 table: table.clone(),
                 columns: key_columns.len(),
             });
         }
-        if layout.columns.len() >= MAX_COLUMNS {
+        if is_cdc && layout.columns.len() >= MAX_COLUMNS {
             return Err(Error::TooManyColumns {
                 table: table.clone(),
                 columns: layout.columns.len(),
@@ -142,13 +154,13 @@ impl Target {
             .filter_map(|index| columns.get(*index))
             .map(|column| column.target.clone())
             .collect();
-        let schema = descriptor(&columns);
-        let destination = Destination::new(table.clone(), place, Mode::Cdc, schema);
+        let schema = descriptor(&columns, mode);
+        let destination = Destination::new(table.clone(), place, mode, schema);
         destination.meters.policies(&values);
         Ok(Target {
             destination: Arc::new(destination),
             commit_time_field: last + 1,
-            change_type_field: last + 2,
+            operation_field: last + 2,
             sequence_field: last + 3,
             layout,
             columns,
@@ -162,17 +174,46 @@ impl Target {
         Arc::ptr_eq(&self.layout, layout) || self.layout == *layout
     }
 
-    /// The table's columns as BigQuery shall have them: name, type, whether of the key, description.
+    /// Whether the target holds changes, each a row of its own.
+    pub(super) fn is_log(&self) -> bool {
+        self.destination.mode == Mode::Append
+    }
+
+    /// Whether an update brings the row as it was too: without a key nothing else says which row it was.
+    pub(super) fn keeps_before(&self) -> bool {
+        self.is_log() && self.key.is_empty()
+    }
+
+    /// The primary key that BigQuery is told of.
+    pub(super) fn primary_key(&self) -> &[String] {
+        if self.is_log() { &[] } else { &self.key }
+    }
+
+    /// The table's columns as BigQuery shall have them: name, type, whether REQUIRED, description.
     pub(super) fn fields(&self) -> impl Iterator<Item = (&str, TargetType, bool, Option<String>)> {
         let planned = self.columns.iter().filter(|column| column.written).map(|column| {
             (
                 column.target.as_str(),
                 column.form.target(),
-                column.key,
+                column.key && !self.is_log(),
                 description(column.source.as_str(), &column.target),
             )
         });
-        planned.chain([(COMMIT_TIME, TargetType::Timestamp, false, None)])
+        let text = |name, meaning: &str| (name, TargetType::String, false, Some(meaning.to_owned()));
+        let log = [
+            text(
+                OPERATION,
+                "INSERT, UPDATE, UPDATE_BEFORE, DELETE, SNAPSHOT, SNAPSHOT_DONE or CLEARED",
+            ),
+            text(
+                SEQUENCE,
+                "sorts, as text, in the order of the changes; equal for a row that was sent twice",
+            ),
+        ];
+        let log = log.into_iter().filter(|_| self.is_log());
+        planned
+            .chain([(COMMIT_TIME, TargetType::Timestamp, false, None)])
+            .chain(log)
     }
 }
 
@@ -222,12 +263,19 @@ fn tell_apart(table: &TableId, columns: &[PlannedColumn]) -> Result<(), Error> {
     Ok(())
 }
 
-fn descriptor(columns: &[PlannedColumn]) -> DescriptorProto {
+fn descriptor(columns: &[PlannedColumn], mode: Mode) -> DescriptorProto {
     let planned = columns
         .iter()
         .filter(|column| column.written)
         .map(|column| (column.target.as_str(), column.form.wire()));
-    descriptor::of(planned.chain([(COMMIT_TIME, Form::Timestamp.wire())]))
+    let fields = planned.chain([(COMMIT_TIME, Form::Timestamp.wire())]);
+    match mode {
+        Mode::Cdc => descriptor::of(fields),
+        Mode::Append => {
+            let log = [OPERATION, SEQUENCE].map(|name| (name, Form::Text.wire()));
+            descriptor::plain(fields.chain(log))
+        }
+    }
 }
 
 #[cfg(test)]

@@ -31,6 +31,8 @@ pub struct Extent {
     pub max_staleness: Duration,
     /// Where it is, such as `US`.
     pub location: String,
+    /// Whether changes are applied to it: not without a primary key, as in append mode.
+    pub is_applied: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -40,6 +42,7 @@ struct Found {
     streaming_buffer: Buffer,
     max_staleness: Option<String>,
     location: String,
+    table_constraints: Option<Value>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -65,6 +68,7 @@ impl BigQuery {
             bytes: bytes(found.num_bytes).saturating_add(waiting),
             max_staleness: found.max_staleness.as_deref().map_or(Duration::ZERO, duration),
             location: found.location,
+            is_applied: found.table_constraints.is_some(),
         }))
     }
 

@@ -2,13 +2,14 @@
 //! TRUNCATE, a dropped partition, or a copy that was made again. Every key that the target shows gets a
 //! DELETE numbered at the place of the statement or of the copy: above every row that was there before,
 //! below every row that was found or written since. So nothing needs to be compared, and it may be done
-//! again.
+//! again. A table of changes gets one row instead, which says so of all of them.
 
 use std::sync::Arc;
 
 use serde_json::Value as Json;
 
 use super::BigQuery;
+use super::delivery::Mode;
 use super::error::Error;
 use super::name::quoted;
 use super::plan::{Place, Target};
@@ -66,7 +67,7 @@ fn key_target(target: &Target, values: Values) -> Result<Arc<Target>, Error> {
         columns: (0..).zip(&target.key).map(column).collect(),
     };
     let place: Place = target.destination.place.clone();
-    Ok(Arc::new(Target::new(Arc::new(layout), place, values)?))
+    Ok(Arc::new(Target::new(Arc::new(layout), place, Mode::Cdc, values)?))
 }
 
 /// What a key column's values are, by its type in the target.

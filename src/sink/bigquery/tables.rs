@@ -1,5 +1,5 @@
-//! Target tables: made with what CDC needs (primary key, clustering by it, max_staleness), or checked
-//! against what the rows need. Primary key and max_staleness are fields of the table resource
+//! Target tables: made with what CDC needs (primary key, clustering by it, max_staleness) or with what changes
+//! that are only added need (none of these, but for the clustering), or checked against what the rows need. Primary key and max_staleness are fields of the table resource
 //! (<https://cloud.google.com/bigquery/docs/reference/rest/v2/tables>), so a table appears in one call.
 
 use std::time::Duration;
@@ -20,6 +20,10 @@ use super::staleness::{self, interval};
 use super::types::TargetType;
 use crate::config::Staleness;
 use crate::sink::Prepared;
+
+mod misfits;
+
+use misfits::{misfit, misfits};
 
 /// Clustering columns that BigQuery takes.
 const MAX_CLUSTERING: usize = 4;
@@ -117,11 +121,10 @@ impl Tables {
     /// [`Error::Misfit`], or what the calls failed with.
     pub(super) async fn prepare(&self, target: &Target) -> Result<Prepared, Error> {
         if let Some(found) = self.find(&target.destination.place).await? {
-            staleness::tell_drift(
-                self.max_staleness,
-                &target.destination.place,
-                found.max_staleness.as_deref(),
-            );
+            if !target.is_log() {
+                let place = &target.destination.place;
+                staleness::tell_drift(self.max_staleness, place, found.max_staleness.as_deref());
+            }
             return self.examine(target, &found).await;
         }
         self.ensure_dataset(&target.destination.place).await?;
@@ -321,32 +324,38 @@ impl Tables {
     fn resource(&self, target: &Target) -> Value {
         let fields: Vec<Value> = target
             .fields()
-            .map(|(name, kind, key, description)| {
+            .map(|(name, kind, required, description)| {
                 let mut field = serde_json::Map::new();
                 field.insert("name".to_owned(), json!(name));
                 field.insert("type".to_owned(), json!(kind.name()));
                 field.insert(
                     "mode".to_owned(),
-                    json!(if key { "REQUIRED" } else { "NULLABLE" }),
+                    json!(if required { "REQUIRED" } else { "NULLABLE" }),
                 );
                 field.extend(description.map(|text| ("description".to_owned(), json!(text))));
                 Value::Object(field)
             })
             .collect();
-        let clustering: Vec<&String> = target.key.iter().take(MAX_CLUSTERING).collect();
         let mut body = json!({
             "tableReference": reference(&target.destination.place),
             "description": format!("replicated from {}", target.layout.table),
             "schema": { "fields": fields },
-            "clustering": { "fields": clustering },
-            "tableConstraints": { "primaryKey": { "columns": target.key } },
             "labels": { "replicator_pipeline": self.jobs.pipeline },
         });
-        let max_staleness = self.max_staleness.of_new_tables();
-        if !max_staleness.is_zero()
-            && let Some(object) = body.as_object_mut()
-        {
-            object.insert("maxStaleness".to_owned(), json!(interval(max_staleness)));
+        let Some(object) = body.as_object_mut() else {
+            return body;
+        };
+        if !target.key.is_empty() {
+            let clustering: Vec<&String> = target.key.iter().take(MAX_CLUSTERING).collect();
+            object.insert("clustering".to_owned(), json!({ "fields": clustering }));
+        }
+        if !target.is_log() {
+            let key = json!({ "primaryKey": { "columns": target.primary_key() } });
+            object.insert("tableConstraints".to_owned(), key);
+            let max_staleness = self.max_staleness.of_new_tables();
+            if !max_staleness.is_zero() {
+                object.insert("maxStaleness".to_owned(), json!(interval(max_staleness)));
+            }
         }
         body
     }
@@ -402,78 +411,6 @@ pub(super) fn refused(place: &Place, refusal: Refusal) -> Error {
         };
     }
     refusal.into()
-}
-
-/// Why a column of an existing table cannot hold what it is to hold, with the cure.
-fn misfit(place: &Place, name: &str, kind: TargetType, field: Option<&FoundField>) -> Option<String> {
-    let kind_name = kind.name();
-    let (sql_table, sql_column) = (quoted(place), quoted(name));
-    match field {
-        None => Some(format!(
-            "column {name} {kind_name} is missing (ALTER TABLE {sql_table} ADD COLUMN {sql_column} {kind_name})"
-        )),
-        Some(field) if !kind.is_named(&field.r#type) || field.mode == "REPEATED" => Some(format!(
-            "column {name} is {} and should be {kind_name} (create the table anew)",
-            field.r#type
-        )),
-        // NUMERIC(P, S) rounds without a word, STRING(L) refuses rows.
-        Some(field) if field.precision.is_some() || field.max_length.is_some() => Some(format!(
-            "column {name} is a {kind_name} with parameters (ALTER TABLE {sql_table} ALTER COLUMN {sql_column} SET DATA TYPE {kind_name})"
-        )),
-        Some(_) => None,
-    }
-}
-
-/// What of an existing table does not fit, each with its cure.
-fn misfits(target: &Target, found: &Found) -> Vec<String> {
-    let place = &target.destination.place;
-    let sql_table = quoted(place);
-    let mut problems = Vec::new();
-    for (name, kind, key, _) in target.fields() {
-        let field = found.schema.field(name);
-        let nullable = target
-            .columns
-            .iter()
-            .any(|column| column.target == name && column.nullable);
-        problems.extend(misfit(place, name, kind, field));
-        if field.is_some_and(|field| field.mode == "REQUIRED") && !key && nullable {
-            problems.push(format!(
-                "column {name} is REQUIRED, the source admits NULL (ALTER TABLE {sql_table} ALTER COLUMN {} DROP NOT NULL)",
-                quoted(name)
-            ));
-        }
-    }
-    for field in &found.schema.fields {
-        let ours = target
-            .fields()
-            .any(|(name, ..)| name::folded(&field.name) == name::folded(name));
-        if field.mode == "REQUIRED" && !ours {
-            problems.push(format!(
-                "column {} is REQUIRED and not in the source (ALTER TABLE {sql_table} ALTER COLUMN {} DROP NOT NULL)",
-                field.name,
-                quoted(&field.name)
-            ));
-        }
-    }
-    let folded = |names: &[String]| {
-        let mut folded: Vec<String> = names.iter().map(|name| name::folded(name)).collect();
-        folded.sort_unstable();
-        folded
-    };
-    let key = &found.table_constraints.primary_key.columns;
-    if folded(key) != folded(&target.key) {
-        let wanted: Vec<String> = target.key.iter().map(quoted).collect();
-        let wanted = wanted.join(", ");
-        problems.push(if key.is_empty() {
-            format!("it has no primary key (ALTER TABLE {sql_table} ADD PRIMARY KEY ({wanted}) NOT ENFORCED)")
-        } else {
-            format!(
-                "its primary key is ({}) and should be ({wanted}) (create the table anew)",
-                key.join(", ")
-            )
-        });
-    }
-    problems
 }
 
 #[cfg(test)]

@@ -6,14 +6,16 @@ use tonic::Code;
 
 use super::fixture::rest::{Answer, Server as RestServer, answer, refusal};
 use super::fixture::server::{Server as WriteServer, Step};
-use super::fixture::{Cell, changes, column, image, inserts, layout, plain};
+use super::fixture::{Cell, changes, image, inserts, plain};
 use super::*;
 use crate::config::{
     Auth, BigQuerySink, Login, MysqlSource, SchemaChanges, Secret, Snapshot, SnapshotMode, SourceConfig,
     Staleness, TablePatterns, Tls, TlsMode,
 };
-use crate::event::{ColumnType, Op};
+use crate::event::Op;
 use crate::fault::Fault;
+
+mod modes;
 
 fn config(rest: &str, write: &str) -> Config {
     Config {
@@ -51,6 +53,7 @@ fn config(rest: &str, write: &str) -> Config {
             write: write.to_owned(),
         },
         values: crate::config::Values::default(),
+        tables: crate::config::Overrides::default(),
         checkpoint: crate::config::CheckpointPlace::Directory("checkpoint".into()),
         http: "127.0.0.1:0".parse().unwrap(),
     }
@@ -333,15 +336,6 @@ async fn a_data_set_that_ignores_case_is_told_of_at_start() {
         "{error}"
     );
     assert!(error.hint().unwrap().contains("is_case_insensitive"));
-}
-
-#[tokio::test]
-async fn a_table_without_a_key_is_refused() {
-    let ends = ends(Vec::new(), Vec::new()).await;
-    let keyless = layout(vec![column("a", ColumnType::Int64, None)]);
-    let error = ends.sink.prepare(&keyless).await.unwrap_err();
-    assert_eq!(error.fault(), Fault::Table(TableId::new("shop", "orders")));
-    assert!(error.hint().unwrap().contains("primary key"));
 }
 
 fn batch(rows: &[(i64, &str)]) -> Batch {

@@ -146,6 +146,36 @@ pub(super) fn order_prefix(out: &mut Vec<u8>, order: OrderKey) {
     }
 }
 
+/// A change's number so that texts sort as the numbers do: sections of sixteen digits. Rows of a snapshot, which
+/// share their number, go on with when their read began, in microseconds, and their place in it.
+pub(super) fn sortable(out: &mut Vec<u8>, order: OrderKey, read: Option<[u64; 2]>) {
+    for (place, section) in order
+        .sections()
+        .into_iter()
+        .chain(read.into_iter().flatten())
+        .enumerate()
+    {
+        if place > 0 {
+            out.push(b'/');
+        }
+        sixteen_digits(out, section);
+    }
+}
+
+/// What the numbers of all rows of a read begin with, and nothing else does: the number of its end.
+pub(super) fn read_mark(out: &mut Vec<u8>, order: OrderKey, began: u64) {
+    sortable(out, order, None);
+    out.push(b'/');
+    sixteen_digits(out, began);
+}
+
+fn sixteen_digits(out: &mut Vec<u8>, section: u64) {
+    for byte in section.to_be_bytes() {
+        out.push(hex_digit(byte >> 4, b'A'));
+        out.push(hex_digit(byte & 15, b'A'));
+    }
+}
+
 /// The last section of a sequence number.
 pub(super) fn order_last(out: &mut Vec<u8>, order: OrderKey) {
     let [.., last] = order.sections();

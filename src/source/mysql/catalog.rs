@@ -17,6 +17,11 @@ impl CatalogTable {
     pub fn column(&self, name: &ColumnName) -> Option<&CatalogColumn> {
         self.columns.iter().find(|column| column.name == *name)
     }
+
+    /// Whether the table has a primary key.
+    pub fn is_keyed(&self) -> bool {
+        self.columns.iter().any(|column| column.key.is_some())
+    }
 }
 
 /// A column of the catalog.

@@ -72,7 +72,8 @@ impl Classify for ChunkError {
 }
 
 /// Plans the chunk that begins after `after` and holds `rows` rows as the table is now; without
-/// `upper` it is the last one. Rows that appear later fall into the chunk whose range holds them.
+/// `upper` it is the last one. Rows that appear later fall into the chunk whose range holds them. A table without a
+/// primary key is one chunk.
 ///
 /// # Errors
 /// [`ChunkError`]
@@ -82,6 +83,12 @@ pub async fn plan_chunk(
     after: Option<&Bound>,
     rows: u64,
 ) -> Result<Chunk, ChunkError> {
+    if !table.is_keyed() {
+        return Ok(Chunk {
+            lower: None,
+            upper: None,
+        });
+    }
     let key = KeyPlan::new(table)?;
     let query = key.plan_query(after, rows)?;
     let row: Option<mysql_async::Row> = conn

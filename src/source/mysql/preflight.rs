@@ -13,7 +13,7 @@ use super::grants::Grants;
 use super::lexer::Dialect;
 use super::quoting::{quoted_account, quoted_pattern};
 use super::server::{Flavour, ServerInfo};
-use crate::config::{SnapshotMode, TablePatterns};
+use crate::config::{Overrides, SnapshotMode, TableMode, TablePatterns};
 use crate::event::TableId;
 use crate::source::{Finding, Severity};
 
@@ -58,13 +58,21 @@ impl Facts {
     }
 }
 
+/// What a finding about the grant that only tables without a primary key need is called.
+pub const KEYLESS_GRANT: &str = "grant LOCK TABLES for tables without a primary key";
+
 /// Names shown of a long list.
 const SHOWN: usize = 20;
 /// A log that is kept for less than this is gone before a weekend's outage is noticed.
 const SHORT_RETENTION_SECONDS: u64 = 24 * 3600;
 
 /// Judges a server: first the server's settings, then grants, then tables.
-pub fn judge(facts: &Facts, patterns: &TablePatterns, snapshot: SnapshotMode) -> Vec<Finding> {
+pub fn judge(
+    facts: &Facts,
+    patterns: &TablePatterns,
+    snapshot: SnapshotMode,
+    overrides: &Overrides,
+) -> Vec<Finding> {
     let mut findings = Findings(Vec::new());
     findings.server(&facts.server);
     findings.log(&facts.server);
@@ -73,7 +81,7 @@ pub fn judge(facts: &Facts, patterns: &TablePatterns, snapshot: SnapshotMode) ->
     findings.grants(facts);
     findings.select(facts, snapshot);
     findings.patterns(facts, patterns);
-    findings.keys(facts);
+    findings.keys(facts, overrides);
     findings.versioned(facts);
     findings.engines(facts);
     findings.cascades(facts);
@@ -297,23 +305,28 @@ impl Findings {
 
     fn select(&mut self, facts: &Facts, snapshot: SnapshotMode) {
         let account = account(facts);
-        let mut wanted = vec!["SELECT"];
-        if snapshot == SnapshotMode::Initial && !facts.server.has_gtids() {
-            wanted.push("LOCK TABLES");
-        }
-        for privilege in wanted {
-            let missing: Vec<&TableId> = facts
-                .tables
+        let all: Vec<&TableId> = facts.tables.iter().map(|table| &table.id).collect();
+        // Without GTIDs, and without a key, the place in the log at which a table is read is known under a lock only.
+        let keyless = facts.catalog.iter().filter(|table| !table.is_keyed());
+        let locked = match (snapshot, facts.server.has_gtids()) {
+            (SnapshotMode::Never, _) => Vec::new(),
+            (SnapshotMode::Initial, false) => all.clone(),
+            (SnapshotMode::Initial, true) => keyless.map(|table| &table.id).collect(),
+        };
+        for (privilege, tables) in [("SELECT", all), ("LOCK TABLES", locked)] {
+            let missing: Vec<&TableId> = tables
                 .iter()
-                .map(|table| &table.id)
+                .copied()
                 .filter(|table| !facts.grants.has_on(table, privilege))
                 .collect();
-            let subject = format!("grant {privilege}");
+            let subject = match (privilege, facts.server.has_gtids()) {
+                ("LOCK TABLES", true) => KEYLESS_GRANT.to_owned(),
+                _ => format!("grant {privilege}"),
+            };
             if missing.is_empty() {
-                self.ok(
-                    &subject,
-                    format!("held on {} captured tables", facts.tables.len()),
-                );
+                if privilege == "SELECT" || !tables.is_empty() {
+                    self.ok(&subject, format!("held on {} captured tables", tables.len()));
+                }
                 continue;
             }
             let schemas: BTreeSet<&str> = missing.iter().map(|table| table.schema()).collect();
@@ -368,27 +381,38 @@ impl Findings {
         }
     }
 
-    fn keys(&mut self, facts: &Facts) {
-        let (mut keyless, mut unfit) = (Vec::new(), Vec::new());
+    fn keys(&mut self, facts: &Facts, overrides: &Overrides) {
+        let (mut keyless, mut wrong, mut unfit) = (Vec::new(), Vec::new(), Vec::new());
         for table in &facts.catalog {
-            match KeyPlan::new(table) {
-                Ok(_) => {}
-                Err(_) if table.columns.iter().all(|column| column.key.is_none()) => keyless.push(&table.id),
-                Err(error) => unfit.push((&table.id, error.to_string())),
+            let is_upsert = overrides.mode(&table.id) == Some(TableMode::Upsert);
+            match (table.is_keyed(), KeyPlan::new(table)) {
+                (false, _) if is_upsert => wrong.push(&table.id),
+                (false, _) => keyless.push(&table.id),
+                (true, Ok(_)) => {}
+                (true, Err(error)) => unfit.push((&table.id, error.to_string())),
             }
+        }
+        if !wrong.is_empty() {
+            let text = format!(
+                "mode: upsert needs one; without: {}",
+                names(wrong.iter().copied())
+            );
+            let cure = format!(
+                "add a primary key to each, write mode: append for them, or exclude them: tables: [{}]",
+                excluded(&wrong)
+            );
+            self.add(Severity::Error, "primary key", text, cure);
         }
         if !keyless.is_empty() {
             self.add(
-                Severity::Error,
+                Severity::Warning,
                 "primary key",
                 format!(
-                    "this version copies tables with a primary key only; without: {}",
+                    "each change of a table without one is added to its target, at least once, and a view shows each once; \
+                     without: {}",
                     names(keyless.iter().copied())
                 ),
-                format!(
-                    "add a primary key to each, or exclude them: tables: [{}]",
-                    excluded(&keyless)
-                ),
+                "add a primary key to each (a UNIQUE index is none), or query the view <table>_latest",
             );
         }
         for (table, text) in unfit {

@@ -16,21 +16,15 @@ use super::injective;
 use super::rows::with_scratch;
 use super::temporal;
 use crate::event::{
-    CellVisitor, Change, CivilDate, CivilDateTime, Op, Ordinal, RowChanges, RowError, RowImages, RowRef,
-    TxnStart, Unrepresentable, Value,
+    CellVisitor, Change, CivilDate, CivilDateTime, Op, Ordinal, ReadAt, RowChanges, RowError, RowImages,
+    RowRef, Unrepresentable, Value,
 };
 
-/// Rows of a chunk as changes, all inserts, numbered by the table's low watermark. `read_micros`: when they
-/// were read, microseconds since 1970-01-01T00:00:00Z.
-pub fn snapshot_changes(
-    decoder: &Arc<Decoder>,
-    rows: Vec<Row>,
-    low: TxnStart,
-    read_micros: i64,
-) -> RowChanges {
+/// Rows of a chunk as changes, all inserts, numbered by the table's low watermark and counted from `first` on.
+pub fn snapshot_changes(decoder: &Arc<Decoder>, rows: Vec<Row>, read: ReadAt, first: u64) -> RowChanges {
     let mut bytes = 0_usize;
     let mut changes = Vec::with_capacity(rows.len());
-    for (index, row) in rows.iter().enumerate() {
+    for ((index, row), ordinal) in rows.iter().enumerate().zip(first..) {
         let size = row_bytes(row);
         bytes = bytes.saturating_add(size);
         let after = RowRef {
@@ -39,7 +33,7 @@ pub fn snapshot_changes(
         };
         changes.push(Change {
             op: Op::Insert { after },
-            ordinal: Ordinal(0),
+            ordinal: Ordinal(ordinal),
         });
     }
     RowChanges {
@@ -49,8 +43,8 @@ pub fn snapshot_changes(
             rows,
             bytes,
         }),
-        txn: low,
-        committed_micros: read_micros,
+        txn: read.low,
+        committed_micros: read.began_micros,
         changes,
         snapshot: true,
     }

@@ -15,18 +15,19 @@ use super::quoting::quoted_table;
 use super::server::{LogFile, ServerInfo, read_gtid_sets};
 use super::sessions::Sessions;
 use super::stream::error::StreamError;
-use super::stream::open::Opener;
+use super::stream::open::{Opener, identity};
 use super::stream::raw;
 use super::stream::reader_id::ReaderId;
 use super::{CatalogTable, Decoder, snapshot_changes};
 use crate::clock::Clock;
 use crate::config::MysqlSource;
 use crate::event::{
-    BinlogCoord, Bound, Chunk, Epoch, GtidSet, LogPosition, RowChanges, Seen, TableId, TableLayout, TxnStart,
+    BinlogCoord, Bound, Chunk, Epoch, GtidSet, LogPosition, ReadAt, RowChanges, Seen, TableId, TableLayout,
+    TxnStart,
 };
 use crate::fault::{Classify, Fault, boxed};
 use crate::source::{
-    BoxFuture, ChunkRead, ChunkRows, Estimate, Opened, Retention, Source, SourceError, Watermark,
+    BoxFuture, ChunkRead, ChunkRows, Estimate, Opened, Reached, Retention, Source, SourceError, Watermark,
 };
 use crate::task::{self, Task};
 
@@ -54,6 +55,10 @@ pub struct Mysql {
 enum ReadError {
     #[error("the server does not have all transactions that the snapshot builds on yet")]
     Behind,
+    #[error(
+        "the server that answers is not the one whose log is followed, or its log ends before what was read of it"
+    )]
+    OtherLog,
     #[error("{table}: its columns changed: {text}")]
     Changed { table: TableId, text: String },
     #[error("{0} is gone")]
@@ -66,16 +71,20 @@ impl Classify for ReadError {
     fn fault(&self) -> Fault {
         match self {
             // The log will say so, and then the table is copied again as it is by then.
-            ReadError::Behind | ReadError::Changed { .. } | ReadError::Gone(_) => Fault::RETRY,
+            ReadError::Behind | ReadError::OtherLog | ReadError::Changed { .. } | ReadError::Gone(_) => {
+                Fault::RETRY
+            }
             ReadError::CutShort(_) => Fault::Fatal,
         }
     }
 
     fn hint(&self) -> Option<String> {
         match self {
-            ReadError::Behind | ReadError::CutShort(_) | ReadError::Changed { .. } | ReadError::Gone(_) => {
-                None
-            }
+            ReadError::Behind
+            | ReadError::OtherLog
+            | ReadError::CutShort(_)
+            | ReadError::Changed { .. }
+            | ReadError::Gone(_) => None,
         }
     }
 }
@@ -112,7 +121,8 @@ impl Mysql {
         found.ok_or_else(|| boxed(StreamError::NoTable(table.clone())))
     }
 
-    async fn locked_position(&self, table: &TableId, floor: &LogPosition) -> Result<Watermark, SourceError> {
+    /// A session that holds a table still, the server, and the end of its log: what wrote to the table is before it.
+    async fn hold_still(&self, table: &TableId) -> Result<(Conn, ServerInfo, BinlogCoord), SourceError> {
         let mut conn = self.connector.connect_query().await.map_err(boxed)?;
         let lock = format!("LOCK TABLES {} READ", quoted_table(table));
         for statement in [format!("SET SESSION lock_wait_timeout = {LOCK_SECONDS}"), lock] {
@@ -122,9 +132,6 @@ impl Mysql {
         }
         // Nothing that wrote to the table is under way now, and what it wrote is before this place.
         let info = ServerInfo::read(&mut conn).await.map_err(boxed)?;
-        conn.query_drop("UNLOCK TABLES")
-            .await
-            .map_err(|error| boxed(MysqlError::from(error)))?;
         let lost = |reason: &str| {
             boxed(StreamError::Lost {
                 reason: reason.to_owned(),
@@ -132,21 +139,41 @@ impl Mysql {
         };
         let current = info
             .current
+            .as_ref()
             .ok_or_else(|| lost("the server shows no binlog position"))?;
         let file = raw::suffix(&current.name).ok_or_else(|| lost("the binlog's file name has no number"))?;
         let coord = BinlogCoord {
             file,
             offset: current.bytes,
         };
+        Ok((conn, info, coord))
+    }
+
+    async fn locked_position(&self, table: &TableId, floor: &LogPosition) -> Result<Watermark, SourceError> {
+        let (conn, info, coord) = self.hold_still(table).await?;
+        let_go(conn).await?;
         let low = TxnStart {
             epoch: floor.next.epoch,
             coord: coord.max(floor.next.coord),
         };
-        let domains = info.domains.map(|domains| domains.binlog);
         Ok(Watermark {
             low,
-            seen: domains.filter(|log| !log.is_empty()).map(Seen::Domains),
+            seen: info.into_seen(),
         })
+    }
+
+    /// For a table without a primary key: holds it still until its one read has begun, so that the read's place
+    /// in the log is known exactly.
+    async fn hold_for(&self, read: &ChunkRead) -> Result<(Conn, TxnStart, Option<Seen>), SourceError> {
+        let (conn, server, coord) = self.hold_still(&read.layout.table).await?;
+        let reached = &read.reached;
+        if identity(&server) != *reached.server || coord < reached.next.coord {
+            return Err(boxed(ReadError::OtherLog));
+        }
+        let epoch = reached.next.epoch;
+        // Below a statement at this very place, and above the table's earlier copies.
+        let low = TxnStart { epoch, coord }.first_low().max(read.low);
+        Ok((conn, low, server.into_seen()))
     }
 
     /// Tells of XA transactions that were prepared before the log is read for the first time. Their rows are
@@ -183,10 +210,18 @@ impl Mysql {
                 return Err(boxed(ReadError::Behind));
             }
         }
+        let (held, low, seen, begin) = if read.layout.is_keyed() {
+            (None, read.low, None, "START TRANSACTION READ ONLY")
+        } else {
+            let (held, low, seen) = self.hold_for(read).await?;
+            // What it sees is settled now, while the table is held, and not when the first row is read.
+            let begin = "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY";
+            (Some(held), low, seen, begin)
+        };
         // From its first touch to the transaction's end the table's definition cannot change, so the
         // columns seen now are the columns read.
         for statement in [
-            "START TRANSACTION READ ONLY".to_owned(),
+            begin.to_owned(),
             format!("SELECT 1 FROM {} LIMIT 0", quoted_table(table)),
         ] {
             conn.query_drop(statement)
@@ -206,7 +241,12 @@ impl Mysql {
         Ok(Selected {
             catalog,
             decoder: Arc::new(decoder),
-            read_micros: self.clock.unix_micros(),
+            at: ReadAt {
+                low,
+                began_micros: self.clock.unix_micros(),
+            },
+            seen,
+            held,
         })
     }
 }
@@ -215,7 +255,11 @@ impl Mysql {
 struct Selected {
     catalog: CatalogTable,
     decoder: Arc<Decoder>,
-    read_micros: i64,
+    at: ReadAt,
+    /// What the server had executed by then, if the table was held and there are identifiers.
+    seen: Option<Seen>,
+    /// Holds the table still until the first row is there.
+    held: Option<Conn>,
 }
 
 /// Reads a chunk to its end, handing its rows on as they come; the session is then free again.
@@ -227,11 +271,17 @@ async fn read_out(
     batches: mpsc::Sender<Result<Option<RowChanges>, SourceError>>,
 ) {
     let handed_on = async {
+        let mut next = 1;
         let mut rows = read_chunk(&mut conn, &selected.catalog, &read.chunk, BATCH)
             .await
             .map_err(boxed)?;
+        if let Some(held) = selected.held {
+            let_go(held).await?;
+        }
         while let Some(rows) = rows.next_batch().await.map_err(boxed)? {
-            let changes = snapshot_changes(&selected.decoder, rows, read.low, selected.read_micros);
+            let count = u64::try_from(rows.len()).unwrap_or(u64::MAX);
+            let changes = snapshot_changes(&selected.decoder, rows, selected.at, next);
+            next = next.saturating_add(count);
             if batches.send(Ok(Some(changes))).await.is_err() {
                 return Ok(false);
             }
@@ -255,15 +305,43 @@ async fn read_out(
     }
 }
 
+/// Ends a session's locks, and the session.
+async fn let_go(mut conn: Conn) -> Result<(), SourceError> {
+    let released = async {
+        conn.query_drop("UNLOCK TABLES").await?;
+        conn.disconnect().await
+    };
+    released.await.map_err(|error| boxed(MysqlError::from(error)))
+}
+
 /// The rows of a chunk, read ahead by one batch: the server sends the next while one is encoded.
 struct Reader {
     table: TableId,
+    at: ReadAt,
+    /// Whether the rows are all that was committed before `at`, and nothing else.
+    exact: bool,
+    seen: Option<Seen>,
     /// `None` after the last: a reader that ended without it did not read everything.
     batches: mpsc::Receiver<Result<Option<RowChanges>, SourceError>>,
     _task: Task<()>,
 }
 
 impl ChunkRows for Reader {
+    fn at(&self) -> Option<ReadAt> {
+        self.exact.then_some(self.at)
+    }
+
+    fn is_passed(&self, reached: &Reached) -> bool {
+        // A log that is opened by a set of transactions has no place before the next one comes.
+        let by_set = match (&self.seen, &reached.seen) {
+            (Some(Seen::Gtids(seen)), Some(Seen::Gtids(reached))) => seen.is_subset(reached),
+            // Not a higher number: a session may give its transaction any.
+            (Some(Seen::Domains(seen)), Some(Seen::Domains(reached))) => seen == reached,
+            _ => false,
+        };
+        by_set || reached.next >= self.at.low
+    }
+
     fn next(&mut self) -> BoxFuture<'_, Result<Option<RowChanges>, SourceError>> {
         Box::pin(async {
             let batch = self.batches.recv().await;
@@ -365,10 +443,14 @@ impl Source for Mysql {
             let mut conn = self.sessions.take().await.map_err(boxed)?;
             let selected = self.begin_read(&mut conn, &read).await?;
             let (sender, batches) = mpsc::channel(1);
-            let table = read.layout.table.clone();
+            let (table, at, seen) = (read.layout.table.clone(), selected.at, selected.seen.clone());
+            let exact = selected.held.is_some();
             let task = read_out(conn, selected, read, self.sessions.clone(), sender);
             let reader: Box<dyn ChunkRows> = Box::new(Reader {
                 table,
+                at,
+                exact,
+                seen,
                 batches,
                 _task: task::spawn("chunk reader", task),
             });

@@ -77,6 +77,7 @@ fn encode(
         order: OrderKey::upsert(txn(7), Ordinal(1)),
         order_prefix: b"1/2/7/",
         committed_micros: 0,
+        logged: None,
     };
     let encoded = encoder
         .encode(&target_with(layout(columns), values), row)

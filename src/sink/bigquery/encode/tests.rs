@@ -37,6 +37,7 @@ fn encode_keyed(
         order,
         order_prefix: &prefix,
         committed_micros: 1_000_000,
+        logged: None,
     };
     let encoded = encoder.encode(&target, row)?;
     Ok((encoder.row, encoded))
@@ -302,6 +303,7 @@ fn an_image_that_does_not_match_its_layout_is_an_error() {
             order: OrderKey::snapshot(txn(1)),
             order_prefix: b"",
             committed_micros: 0,
+            logged: None,
         };
         let error = RowEncoder::default().encode(&target, row).unwrap_err();
         assert!(matches!(error, RowError::Malformed { .. }), "{cells:?}");

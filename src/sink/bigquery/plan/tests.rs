@@ -16,7 +16,7 @@ fn planned(names: &[&str]) -> Result<Target, Error> {
         dataset: "d".to_owned(),
         table: "t".to_owned(),
     };
-    Target::new(layout(columns), place, Values::default())
+    Target::new(layout(columns), place, Mode::Cdc, Values::default())
 }
 
 #[test]
@@ -101,7 +101,7 @@ fn bigquerys_limits_hold_before_anything_is_sent() {
     let keys = |count: u16| {
         let columns = (0..count).map(|at| column(&format!("k{at}"), ColumnType::Int64, Some(at)));
         let place = planned(&["id"]).unwrap().destination.place.clone();
-        Target::new(layout(columns.collect()), place, Values::default())
+        Target::new(layout(columns.collect()), place, Mode::Cdc, Values::default())
     };
     assert_eq!(keys(16).unwrap().key.len(), 16);
     assert!(matches!(keys(17), Err(Error::Key { columns: 17, .. })));

@@ -1,6 +1,6 @@
 use serde_json::json;
 
-use super::super::fixture::{column, layout, target};
+use super::super::fixture::{column, layout, log_target, target};
 use super::*;
 use crate::event::ColumnType;
 
@@ -85,4 +85,35 @@ fn another_key_does_not_fit() {
 fn intervals_are_canonical() {
     assert_eq!(interval(Duration::from_secs(900)), "0-0 0 0:15:0");
     assert_eq!(interval(Duration::from_secs(90_061)), "0-0 0 25:1:1");
+}
+
+#[test]
+fn a_table_of_rows_is_none_of_changes_and_the_other_way_round() {
+    let columns = vec![
+        column("id", ColumnType::Int64, Some(0)),
+        column("note", ColumnType::Text, None),
+    ];
+    let log = log_target(layout(columns));
+    let mut fields = vec![
+        field("id", "INTEGER", "NULLABLE"),
+        field("note", "STRING", "NULLABLE"),
+        field("_replicator_commit_time", "TIMESTAMP", "NULLABLE"),
+        field("_replicator_operation", "STRING", "NULLABLE"),
+        field("_replicator_sequence", "STRING", "NULLABLE"),
+    ];
+    let found = |fields: &[Value], key: &[&str]| read(resource(fields, key)).unwrap();
+    assert_eq!(misfits(&log, &found(&fields, &[])), Vec::<String>::new());
+    assert_eq!(
+        problems(resource(&fields, &["id"])),
+        ["it holds changes, one row each, and should hold rows (create the table anew)"]
+    );
+    let told = misfits(&log, &found(&fields[..3], &["id"])).join("; ");
+    assert!(
+        told.contains("_replicator_sequence STRING is missing") && told.contains("should hold changes"),
+        "{told}"
+    );
+    // The row that ends a read has no value of the source's.
+    fields[0] = field("id", "INTEGER", "REQUIRED");
+    let told = misfits(&log, &found(&fields, &[]));
+    assert_eq!(told.len(), 1, "{told:?}");
 }

@@ -59,11 +59,10 @@ impl KeyPlan {
             .into_iter()
             .map(|(_, column)| key_column(&table.id, column))
             .collect::<Result<_, _>>()?;
-        let selected: Vec<String> = table.columns.iter().map(select).collect();
         Ok(KeyPlan {
             table: table.id.clone(),
             columns,
-            selected: selected.join(", "),
+            selected: selected(table),
         })
     }
 
@@ -94,8 +93,7 @@ impl KeyPlan {
         ))
     }
 
-    /// Asks for all columns of a chunk's rows, in the table's column order.
-    pub(super) fn read_query(&self, chunk: &Chunk) -> Result<String, ChunkError> {
+    fn read_query(&self, chunk: &Chunk) -> Result<String, ChunkError> {
         Ok(format!(
             "SELECT {} FROM {}{}",
             self.selected,
@@ -163,6 +161,35 @@ impl KeyPlan {
             }),
         }
     }
+}
+
+/// Asks for all columns of a chunk's rows, in the table's column order. A table without a primary key is one chunk.
+///
+/// # Errors
+/// [`ChunkError::KeyType`], [`ChunkError::Bound`]
+pub(super) fn read_query(table: &CatalogTable, chunk: &Chunk) -> Result<String, ChunkError> {
+    if table.is_keyed() {
+        return KeyPlan::new(table)?.read_query(chunk);
+    }
+    if chunk.lower.is_some() || chunk.upper.is_some() {
+        let table = table.id.clone();
+        return Err(ChunkError::Bound { table });
+    }
+    Ok(format!(
+        "SELECT {} FROM {}",
+        selected(table),
+        quoted_table(&table.id)
+    ))
+}
+
+/// Every column of a table.
+fn selected(table: &CatalogTable) -> String {
+    table
+        .columns
+        .iter()
+        .map(select)
+        .collect::<Vec<String>>()
+        .join(", ")
 }
 
 fn key_column(table: &TableId, column: &CatalogColumn) -> Result<KeyColumn, ChunkError> {
@@ -331,6 +358,21 @@ mod tests {
         for good in ["1", "-5", "1.50", "18446744073709551615"] {
             assert!(plan.check(&bound(&[good])).is_ok(), "{good}");
         }
+    }
+
+    #[test]
+    fn a_table_without_a_key_is_read_whole_or_not_at_all() {
+        let table = CatalogTable {
+            id: TableId::new("s", "t"),
+            columns: vec![column("a", "int", None, None), column("b`", "blob", None, None)],
+        };
+        let chunk = |lower: Option<Bound>| Chunk { lower, upper: None };
+        assert_eq!(
+            read_query(&table, &chunk(None)).unwrap(),
+            "SELECT `a`, `b``` FROM `s`.`t`"
+        );
+        let bounded = read_query(&table, &chunk(Some(bound(&["1"]))));
+        assert!(matches!(bounded, Err(ChunkError::Bound { .. })));
     }
 
     #[test]

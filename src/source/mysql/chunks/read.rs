@@ -4,7 +4,7 @@ use futures_util::TryStreamExt;
 use mysql_async::prelude::{Query, ToConnection, WithParams};
 use mysql_async::{BinaryProtocol, ResultSetStream, Row, Value};
 
-use super::{ChunkError, KeyPlan};
+use super::{ChunkError, key};
 use crate::event::{Chunk, TableId};
 use crate::source::mysql::catalog::CatalogTable;
 use crate::source::mysql::error::MysqlError;
@@ -55,7 +55,7 @@ pub async fn read_chunk<'a, 't: 'a, C>(
 where
     C: ToConnection<'a, 't> + 'a,
 {
-    let query = KeyPlan::new(table)?.read_query(chunk)?;
+    let query = key::read_query(table, chunk)?;
     let failed = |error: mysql_async::Error| MysqlError::from(error).of_table(&table.id);
     let result = query.with(()).run(conn).await.map_err(failed)?;
     let rows = result.stream_and_drop::<Row>().await.map_err(failed)?;

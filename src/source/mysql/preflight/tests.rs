@@ -80,7 +80,7 @@ fn good() -> Facts {
 
 fn judged(facts: &Facts, patterns: &[&str]) -> Vec<Finding> {
     let patterns = TablePatterns::parse(patterns).unwrap();
-    judge(facts, &patterns, SnapshotMode::Initial)
+    judge(facts, &patterns, SnapshotMode::Initial, &Overrides::default())
 }
 
 /// What is not as it should be: `severity subject`.
@@ -204,7 +204,7 @@ fn tables_that_cannot_be_copied_are_named() {
     assert_eq!(
         complaints(&facts),
         [
-            "Error primary key",
+            "Warning primary key",
             "Error shop.places",
             "Warning engine",
             "Warning foreign keys"
@@ -215,7 +215,44 @@ fn tables_that_cannot_be_copied_are_named() {
         .find(|finding| finding.subject == "primary key")
         .unwrap();
     assert!(keyless.text.ends_with("without: shop.log"), "{}", keyless.text);
-    assert!(keyless.cure.contains("\"!shop.log\""), "{}", keyless.cure);
+}
+
+#[test]
+fn a_table_without_a_key_must_not_be_asked_for_its_rows_by_key() {
+    let mut facts = good();
+    facts.tables.push(table("log", "InnoDB"));
+    facts.catalog.push(catalog("log", "int", None));
+    let mut overrides = Overrides::default();
+    overrides.add("shop.*", Some(TableMode::Upsert)).unwrap();
+    let patterns = TablePatterns::parse(&["shop.*"]).unwrap();
+    let found = judge(&facts, &patterns, SnapshotMode::Initial, &overrides);
+    let error = found
+        .iter()
+        .find(|finding| finding.severity == Severity::Error)
+        .unwrap();
+    assert!(error.text.ends_with("without: shop.log"), "{}", error.text);
+    assert!(
+        error.cure.contains("mode: append") && error.cure.contains("\"!shop.log\""),
+        "{}",
+        error.cure
+    );
+}
+
+#[test]
+fn a_table_without_a_key_is_read_under_a_lock_also_with_gtids() {
+    let mut facts = good();
+    facts.tables.push(table("log", "InnoDB"));
+    facts.catalog.push(catalog("log", "int", None));
+    facts.grants = grants(&["GRANT SELECT, REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO `repl`@`%`"]);
+    let found = judged(&facts, &["shop.*"]);
+    let lock = found
+        .iter()
+        .find(|finding| finding.subject == KEYLESS_GRANT)
+        .unwrap();
+    assert_eq!(
+        (lock.severity, lock.text.as_str()),
+        (Severity::Error, "missing on shop.log")
+    );
 }
 
 #[test]

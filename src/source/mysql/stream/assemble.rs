@@ -24,19 +24,19 @@ use crate::source::mysql::server::LogFile;
 pub enum Out {
     /// For the pipeline.
     Item(Item),
-    /// A statement altered a captured table: what its columns are, the catalog tells.
+    /// A statement made or altered a captured table: what its columns are, the catalog tells.
     Altered(Altered),
     /// The rows of an XA transaction are due, and are not at hand: they stand in the log.
     Replay(Replay),
 }
 
-/// A table that a statement altered.
+/// A table that a statement made or altered.
 #[derive(Debug)]
 pub struct Altered {
     /// Which.
     pub table: TableId,
-    /// What the statement said of its columns.
-    pub said: AlterSaid,
+    /// What the statement said of its columns; `None`: it made the table, or gave it this name.
+    pub said: Option<AlterSaid>,
     /// The transaction.
     pub at: TxnStart,
     /// The statement.

@@ -140,7 +140,7 @@ impl BinlogItems {
         }
     }
 
-    /// What a table's columns are after a statement altered it. Whether they are others than those that
+    /// What a table's columns are after a statement made or altered it. Whether they are others than those that
     /// flow, only the pipeline knows: the catalog may have been read after the statement already.
     async fn altered(&mut self, altered: Altered) -> Result<Item, StreamError> {
         let Altered {
@@ -153,23 +153,25 @@ impl BinlogItems {
         let after = read_table(&mut conn, &table).await?;
         // The connection's end needs no answer.
         drop(conn);
-        let what = match after {
+        let decoder = after.as_ref().map(Decoder::from_catalog);
+        if let Some(after) = after {
+            self.assembler.learn(after);
+        }
+        let what = match (said, decoder) {
+            // What it has by then is read where it is opened.
+            (None, _) => DdlWhat::Created,
             // By a later statement.
-            None => DdlWhat::Dropped,
-            Some(after) => {
-                let decoder = Decoder::from_catalog(&after);
-                self.assembler.learn(after);
-                match decoder {
-                    Ok(decoder) => DdlWhat::Altered {
-                        layout: Arc::clone(decoder.layout()),
-                        said,
-                    },
-                    Err(error) => {
-                        let cause = BreakCause::LayoutUnknown(error.to_string());
-                        return Ok(Item::Break(Break { table, cause, at }));
-                    }
+            (Some(_), None) => DdlWhat::Dropped,
+            (Some(said), Some(decoder)) => match decoder {
+                Ok(decoder) => DdlWhat::Altered {
+                    layout: Arc::clone(decoder.layout()),
+                    said,
+                },
+                Err(error) => {
+                    let cause = BreakCause::LayoutUnknown(error.to_string());
+                    return Ok(Item::Break(Break { table, cause, at }));
                 }
-            }
+            },
         };
         Ok(Item::Ddl(Ddl {
             table,

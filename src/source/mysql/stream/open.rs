@@ -329,8 +329,8 @@ fn sids(set: &GtidSet) -> Vec<Sid<'static>> {
         .collect()
 }
 
-/// Names the server in messages and in the checkpoint; proves nothing.
-fn identity(info: &ServerInfo) -> String {
+/// Names the server in messages and in the checkpoint, and tells it from others; proves nothing about its log.
+pub(in crate::source::mysql) fn identity(info: &ServerInfo) -> String {
     info.server_uuid
         .clone()
         .unwrap_or_else(|| format!("server_id {}", info.server_id))

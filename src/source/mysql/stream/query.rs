@@ -96,19 +96,20 @@ impl Assembler {
     ) -> Result<(), StreamError> {
         let named: BTreeSet<TableId> = self.of_ours(tables);
         let what = match kind {
-            DdlKind::AlterTable { said } => return self.altered(event, (said, text), named, out),
+            DdlKind::AlterTable { said } => return self.altered(event, (Some(said), text), named, out),
             DdlKind::RenameTable { pairs } => return self.renamed(event, (pairs, text), out),
-            DdlKind::CreateTable { or_replace: true, .. } => {
-                self.happened(event, &named, &DdlWhat::Dropped, text, out)?;
-                DdlWhat::Created
+            DdlKind::CreateTable { or_replace, .. } => {
+                if *or_replace {
+                    self.happened(event, &named, &DdlWhat::Dropped, text, out)?;
+                }
+                return self.altered(event, (None, text), named, out);
             }
-            DdlKind::CreateTable { .. } => DdlWhat::Created,
             DdlKind::DropTable => DdlWhat::Dropped,
             DdlKind::TruncateTable => DdlWhat::Truncated,
             DdlKind::PartitionRows => {
                 self.happened(event, &named, &DdlWhat::RowsChanged, text, out)?;
                 // It may have given the table a new name too.
-                DdlWhat::Created
+                return self.altered(event, (None, text), named, out);
             }
         };
         self.happened(event, &named, &what, text, out)
@@ -122,7 +123,7 @@ impl Assembler {
     fn altered(
         &mut self,
         event: &RawEvent,
-        (said, text): (&AlterSaid, &str),
+        (said, text): (Option<&AlterSaid>, &str),
         tables: BTreeSet<TableId>,
         out: &mut Vec<Out>,
     ) -> Result<(), StreamError> {
@@ -130,7 +131,7 @@ impl Assembler {
         out.extend(tables.into_iter().map(|table| {
             Out::Altered(Altered {
                 table,
-                said: said.clone(),
+                said: said.cloned(),
                 at,
                 statement: shown(text),
             })
@@ -157,9 +158,9 @@ impl Assembler {
         let (from, to) = pairs.iter().cloned().unzip();
         let (gone, came) = (self.of_ours(&others(from)), self.of_ours(&others(to)));
         self.happened(event, &gone, &DdlWhat::Dropped, text, out)?;
-        self.happened(event, &came, &DdlWhat::Created, text, out)?;
+        self.altered(event, (None, text), came, out)?;
         let swapped = self.of_ours(&swapped);
-        self.altered(event, (&AlterSaid::default(), text), swapped, out)
+        self.altered(event, (Some(&AlterSaid::default()), text), swapped, out)
     }
 
     /// A write that was logged as a statement. Which tables it wrote to is known for certain only where

@@ -49,11 +49,18 @@ impl Assembler {
             return Target::Ignored;
         }
         let unknown = |reason: String| Target::Unclear(table.clone(), BreakCause::LayoutUnknown(reason));
-        let map = match TableMap::parse(body, self.dialect.flavour) {
+        let mut map = match TableMap::parse(body, self.dialect.flavour) {
             Ok(map) => map,
             Err(error) => return unknown(error.to_string()),
         };
-        let decoder = match self.catalog.get(table) {
+        let known = self.catalog.get(table);
+        if known.is_some_and(|catalog| !catalog.is_keyed()) {
+            // Where there is no primary key, the server calls the first unique one of NOT NULL columns by that name.
+            for column in &mut map.columns {
+                column.key = None;
+            }
+        }
+        let decoder = match known {
             catalog if map.has_full => Decoder::from_table_map(&map, catalog),
             Some(catalog) => Decoder::from_table_map_and_catalog(&map, catalog),
             None => {
@@ -61,8 +68,7 @@ impl Assembler {
             }
         };
         match decoder {
-            Ok(decoder) if decoder.layout().is_keyed() => Target::Captured(Arc::new(decoder)),
-            Ok(_) => Target::Unclear(table.clone(), BreakCause::NoKey),
+            Ok(decoder) => Target::Captured(Arc::new(decoder)),
             Err(error) => unknown(error.to_string()),
         }
     }

@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use super::super::*;
 use crate::config::ExportPlace;
 use crate::event::{BinlogCoord, CellVisitor, Epoch, Op, OrderKey, RowError, TableId, Value as CellValue};
+use crate::source::Reached;
 use crate::source::dynamodb::layout::{KeyKind, document};
 use crate::task::{self, Task};
 
@@ -281,6 +282,11 @@ pub(super) async fn read(
         chunk: chunk.clone(),
         low,
         seen: None,
+        reached: Reached {
+            server: "".into(),
+            next: low,
+            gtids: None,
+        },
     };
     let boxed = |error| crate::fault::boxed::<LoadError>(error);
     let mut chunk = loader.read(&asked).await.map_err(boxed)?;
