@@ -19,6 +19,7 @@ pub mod reopen;
 mod retention;
 pub mod routes;
 pub mod run;
+mod seal;
 pub mod snapshot;
 pub mod steer;
 pub mod warden;

@@ -15,11 +15,11 @@ use super::error::PipelineError;
 use super::follow::{OpenRequest, Opening, delays};
 use super::message::{self, Message, Shared};
 use crate::checkpoint::{Phase, SnapshotState, TableState};
-use crate::event::{Chunk, LogPosition, ReadAt, RowChanges, Seen, TableId, TableLayout, TxnStart};
+use crate::event::{Chunk, LogPosition, RowChanges, Seen, TableId, TableLayout, TxnStart};
 use crate::failpoint;
 use crate::fault::{Fault, chain};
 use crate::sink::{Batch, Pending, Sink};
-use crate::source::{ChunkRead, ChunkRows, Reached, Source, SourceError, Watermark};
+use crate::source::{ChunkRead, Source, SourceError, Watermark};
 use crate::task;
 
 /// A chunk whose rows are not all handed over within this time is read again: the target remembers
@@ -331,28 +331,11 @@ impl Copying {
         for one in pending {
             self.acknowledged(work, one).await?;
         }
-        match rows.at() {
-            Some(at) if !self.seal(work, at, rows).await? => Ok(None),
-            Some(_) | None => Ok(Some(count)),
-        }
-    }
-
-    /// Declares the read of a table without a key whole, once the log is read up to its place: `false` if the log
-    /// became another one before that, whose rows would be told from those of the read by no number.
-    async fn seal(&self, work: &Work, at: ReadAt, rows: Box<dyn ChunkRows>) -> Result<bool, Attempt> {
-        let is_same = move |reached: &Reached| reached.next.epoch == at.low.epoch;
-        let mut reached = self.shared.reached.subscribe();
-        let passed = reached.wait_for(move |reached| !is_same(reached) || rows.is_passed(reached));
-        let is_same = passed.await.is_ok_and(|reached| is_same(&reached));
-        let table = &work.layout.table;
-        if !self.shared.routes.is_open(table, work.opening) {
-            return Err(Attempt::Failed(Failed::Parked));
-        }
-        if is_same {
-            let sealed = self.sink.seal(&work.layout, at).await;
-            sealed.map_err(|error| Attempt::Failed(sink_failed(table, error)))?;
-        }
-        Ok(is_same)
+        let sealed = match rows.at() {
+            Some(at) => self.seal((&work.layout, work.opening), at, rows).await,
+            None => Ok(true),
+        };
+        Ok(sealed.map_err(Attempt::Failed)?.then_some(count))
     }
 
     async fn write(&self, work: &Work, changes: RowChanges) -> Result<Pending, Attempt> {

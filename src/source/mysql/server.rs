@@ -9,7 +9,7 @@ use mysql_async::{Conn, Row};
 
 use super::domains::{Domains, read_domains};
 use super::error::MysqlError;
-use crate::event::GtidSet;
+use crate::event::{GtidSet, Seen};
 
 /// Whose server it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,6 +126,13 @@ impl ServerInfo {
     /// Whether transactions carry GTIDs that this program works with.
     pub fn has_gtids(&self) -> bool {
         self.gtid_executed.is_some()
+    }
+
+    /// What is in its log, as a copy of it must have executed it too; `None` without identifiers.
+    pub fn into_seen(self) -> Option<Seen> {
+        let domains = self.domains.map(|domains| domains.binlog);
+        let domains = domains.filter(|log| !log.is_empty()).map(Seen::Domains);
+        self.gtid_executed.map(Seen::Gtids).or(domains)
     }
 
     async fn read_gtids(&mut self, conn: &mut Conn) -> Result<(), MysqlError> {

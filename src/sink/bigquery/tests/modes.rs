@@ -99,7 +99,7 @@ async fn a_view_and_a_table_do_not_share_a_name() {
     ends.sink.config.tables = appending(&[("shop.orders", TableMode::Append)]);
     ends.sink.target(&plain()).unwrap();
     let mut other = (*plain()).clone();
-    other.table = TableId::new("shop", "Orders_Latest");
+    other.table = TableId::new("shop", "orders_latest");
     let error = ends.sink.target(&Arc::new(other)).unwrap_err();
     assert!(matches!(error, Error::Collision { .. }), "{error}");
 }
