@@ -13,7 +13,9 @@ use std::time::Duration;
 
 pub use finding::{Finding, Severity};
 
-use crate::event::{Chunk, Epoch, Item, LogPosition, ReadAt, RowChanges, Seen, TableId, TableLayout, TxnStart};
+use crate::event::{
+    Chunk, Epoch, Item, LogPosition, ReadAt, RowChanges, Seen, TableId, TableLayout, TxnStart,
+};
 use crate::fault::Classify;
 
 /// A future that a source hands out.

@@ -15,9 +15,9 @@ use replicator::config::{DynamodbSource, ExportPlace, FirstLoad};
 use replicator::event::{
     BinlogCoord, CellVisitor, Chunk, Epoch, Op, RowChanges, RowError, TableId, TxnStart, Value as Cell,
 };
-use replicator::source::ChunkRead;
 use replicator::source::dynamodb::layout::{KeyAttribute, KeyKind, document};
 use replicator::source::dynamodb::load::Loader;
+use replicator::source::{ChunkRead, Reached};
 use replicator::task;
 use serde_json::Value;
 
@@ -285,6 +285,11 @@ async fn rows(loader: Arc<Loader>, low: TxnStart, chunk: Chunk) -> Vec<RowChange
         chunk,
         low,
         seen: None,
+        reached: Reached {
+            server: "".into(),
+            next: low,
+            seen: None,
+        },
     };
     let mut reading = loader.read(&read).await.unwrap();
     let mut rows = Vec::new();

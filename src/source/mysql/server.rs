@@ -128,7 +128,7 @@ impl ServerInfo {
         self.gtid_executed.is_some()
     }
 
-    /// What is in its log, as a copy of it must have executed it too; `None` without identifiers.
+    /// What it has executed, of MariaDB what it has logged; `None` without identifiers.
     pub fn into_seen(self) -> Option<Seen> {
         let domains = self.domains.map(|domains| domains.binlog);
         let domains = domains.filter(|log| !log.is_empty()).map(Seen::Domains);

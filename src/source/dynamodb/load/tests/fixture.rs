@@ -285,7 +285,7 @@ pub(super) async fn read(
         reached: Reached {
             server: "".into(),
             next: low,
-            gtids: None,
+            seen: None,
         },
     };
     let boxed = |error| crate::fault::boxed::<LoadError>(error);
