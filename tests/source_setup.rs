@@ -217,8 +217,8 @@ async fn wrong_set_ups_are_told_all_at_once() {
             "Error binlog_row_image",
             "Warning binlog_row_metadata",
             "Error shop.nothing",
-            "Error system versioning",
             "Warning primary key",
+            "Error system versioning",
             "Warning engine",
             "Warning foreign keys",
         ]

@@ -17,7 +17,10 @@ use crate::config::{Overrides, SnapshotMode, TableMode, TablePatterns};
 use crate::event::TableId;
 use crate::source::{Finding, Severity};
 
+mod lists;
 pub mod position;
+
+use lists::{excluded, names, shortened};
 
 /// Everything that is judged.
 #[derive(Debug)]
@@ -61,8 +64,6 @@ impl Facts {
 /// What a finding about the grant that only tables without a primary key need is called.
 pub const KEYLESS_GRANT: &str = "grant LOCK TABLES for tables without a primary key";
 
-/// Names shown of a long list.
-const SHOWN: usize = 20;
 /// A log that is kept for less than this is gone before a weekend's outage is noticed.
 const SHORT_RETENTION_SECONDS: u64 = 24 * 3600;
 
@@ -494,24 +495,6 @@ impl Findings {
 /// The connected user, as statements name it.
 fn account(facts: &Facts) -> String {
     quoted_account(&facts.grants.account).unwrap_or_else(|| "the replicator's user".to_owned())
-}
-
-fn names<'a>(tables: impl Iterator<Item = &'a TableId>) -> String {
-    let names: Vec<String> = tables.map(TableId::to_string).collect();
-    shortened(&names)
-}
-
-fn shortened(names: &[String]) -> String {
-    let shown = names.get(..SHOWN).unwrap_or(names).join(", ");
-    match names.len().checked_sub(SHOWN) {
-        Some(more @ 1..) => format!("{shown} and {more} more"),
-        _ => shown,
-    }
-}
-
-fn excluded(tables: &[&TableId]) -> String {
-    let patterns: Vec<String> = tables.iter().map(|table| format!("\"!{table}\"")).collect();
-    patterns.join(", ")
 }
 
 #[cfg(test)]
