@@ -32,6 +32,12 @@ pub trait Classify: std::error::Error {
     /// What an operator does about it, as one sentence in the imperative; `None` where waiting is the cure.
     fn hint(&self) -> Option<String>;
 
+    /// Whether something of the source is not what it was when it was asked about. Usually the log is about to say so,
+    /// and what is to be done follows from that; where it does not, asking again helps.
+    fn outdated(&self) -> bool {
+        false
+    }
+
     /// Whether the source no longer continues what was read of it. What was copied stays right, and nothing
     /// newer can come: a state that lasts until a person, or the other server, ends it.
     fn position_lost(&self) -> bool {

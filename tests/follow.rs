@@ -11,11 +11,13 @@
 
 mod support;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use mysql_async::prelude::Queryable;
 use replicator::clock::Clock;
-use replicator::status::TableProgress;
+use replicator::sink::memory::Memory;
+use replicator::status::{StatusView, TableProgress};
 use replicator::task;
 use support::pipeline::{Pipeline, SCHEMA, load};
 use support::{Flavour, TestDb};
@@ -317,5 +319,61 @@ async fn a_snapshot_amid_stalled_commits() {
     );
     stalled.join().await.unwrap();
     pipeline.equal(&db).await;
+    pipeline.stop().await;
+}
+
+/// What is made one statement after the other, faster than tables are opened.
+const MADE: &[&str] = &[
+    "shop.t0", "shop.t1", "shop.t2", "shop.t3", "shop.t4", "shop.t5", "shop.t6", "shop.t7",
+];
+
+/// Nothing is there at the start; then tables come, change, go and come again while they are opened and copied, and so
+/// do databases. What is there in the end is followed, and of what is gone nothing is parked.
+#[tokio::test]
+async fn tables_come_change_and_go_while_they_are_opened() {
+    let db = TestDb::start(Flavour::Mysql, &[]);
+    db.run(&["CREATE DATABASE shop"]).await;
+    let pipeline = Pipeline::reading(
+        db.source(&["shop.*", "passing.*"]),
+        MADE,
+        Memory::new(Clock::real()),
+        Arc::new(tempfile::tempdir().unwrap()),
+    );
+    pipeline
+        .wait("the log", async || pipeline.view().read_to.contains(':'))
+        .await;
+    for table in MADE {
+        let of = |statement: &str| {
+            statement
+                .replace("TABLE", &format!("TABLE {table}"))
+                .replace("INTO", &format!("INTO {table}"))
+        };
+        let statements = [
+            "CREATE DATABASE passing",
+            "CREATE TABLE passing.orders (id INT PRIMARY KEY)",
+            "INSERT INTO passing.orders VALUES (1)",
+            &of("CREATE TABLE (id INT PRIMARY KEY)"),
+            &of("INSERT INTO VALUES (1)"),
+            "ALTER TABLE passing.orders CHANGE COLUMN id number INT",
+            &of("ALTER TABLE ADD COLUMN note VARCHAR(200)"),
+            &of("INSERT INTO VALUES (2, 'two')"),
+            "DROP DATABASE passing",
+            &of("DROP TABLE"),
+            &of("CREATE TABLE (id INT PRIMARY KEY)"),
+            &of("ALTER TABLE ADD COLUMN amount INT NOT NULL DEFAULT 3"),
+            &of("INSERT INTO VALUES (3, 4)"),
+            &of("ALTER TABLE ADD COLUMN note VARCHAR(200) AFTER id"),
+            &of("INSERT INTO VALUES (4, 'four', 5), (5, 'five', 6)"),
+        ];
+        db.run(&statements).await;
+    }
+    pipeline.equal(&db).await;
+    let parked = |view: &StatusView| {
+        let tables = view.tables.iter();
+        tables
+            .filter(|(_, table)| matches!(table.progress, TableProgress::Parked { .. }))
+            .count()
+    };
+    assert_eq!(parked(&pipeline.view()), 0, "{:?}", pipeline.view());
     pipeline.stop().await;
 }

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::error::PipelineError;
-use super::follow::MAX_DELAY;
 use super::lost::{Patience, Vigil};
+use super::retry::MAX_DELAY;
 use super::run::{Parts, Plan};
 use crate::checkpoint::{Checkpoint, Phase, TableState};
 use crate::event::{Epoch, LogPosition, TableId, TableLayout};
@@ -41,7 +41,10 @@ pub(super) async fn begin(
     let ids: Vec<TableId> = known.keys().cloned().collect();
     let fresh = parts.source.tables(&ids).await.map_err(PipelineError::Source)?;
     if fresh.is_empty() && known.is_empty() {
-        return Err(PipelineError::NoTables);
+        if plan.until_copied {
+            return Err(PipelineError::NoTables);
+        }
+        tracing::warn!("no table matches the configured patterns yet; tables that are made are copied then");
     }
     let is_followed = |state: &&TableState| !matches!(state.phase, Phase::Parked { .. });
     let followed = known.values().filter(is_followed).map(|state| &state.layout);

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use backon::{BackoffBuilder, ExponentialBuilder};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -17,6 +16,7 @@ use super::mark::Mark;
 use super::message::{Delivery, Message, Shared};
 use super::queue;
 use super::releases::Release;
+use super::retry::{MAX_DELAY, delays};
 use super::routes::Writing;
 use super::steer::Answer;
 use crate::checkpoint::{Phase, SnapshotState, TableState};
@@ -212,7 +212,7 @@ impl Follow {
                 Fault::Table(_) | Fault::Fatal => return Err(PipelineError::Source(error)),
             };
             if self.flushed != began {
-                delays = self::delays();
+                delays = super::retry::delays();
             }
             // What was gathered is read again, from the last position that was handed over.
             self.batcher = Batcher::default();
@@ -459,19 +459,6 @@ impl Follow {
             }
         }
     }
-}
-
-/// The longest wait between two attempts.
-pub(super) const MAX_DELAY: Duration = Duration::from_secs(30);
-
-/// Waits between attempts, growing, never ending.
-pub(super) fn delays() -> backon::ExponentialBackoff {
-    ExponentialBuilder::default()
-        .with_min_delay(Duration::from_millis(200))
-        .with_max_delay(MAX_DELAY)
-        .with_jitter()
-        .without_max_times()
-        .build()
 }
 
 /// Moves items from the log to the queue until either side ends; a failure is the last element.

@@ -182,13 +182,12 @@ impl Keeper {
                 self.park(&table, cause, None);
                 self.waiting.push(reply);
             }
+            Message::Outdated(table, opening, cause) => self.outdated(&table, opening, cause),
             Message::Gone(table, reply) => {
                 self.gone(&table);
                 self.waiting.push(reply);
             }
-            Message::Swept(table, at) => self.with(&table, |state| {
-                state.sweep = state.sweep.filter(|due| *due != at);
-            }),
+            Message::Swept(table, at) => self.swept(&table, at),
             Message::Epoch(epoch, reply) => {
                 self.checkpoint.epoch = self.checkpoint.epoch.max(epoch);
                 self.waiting.push(reply);
@@ -294,6 +293,19 @@ impl Keeper {
         state.reopen(cause, bounded);
     }
 
+    fn swept(&mut self, table: &TableId, at: TxnStart) {
+        self.with(table, |state| state.sweep = state.sweep.filter(|due| *due != at));
+    }
+
+    /// A table that is copied is not what it was when it was opened.
+    fn outdated(&mut self, table: &TableId, opening: u64, cause: String) {
+        if self.routes.is_open(table, opening) {
+            self.routes.close(table);
+            self.reopen(table, cause, false);
+            self.routes.ask(table, Work::Look);
+        }
+    }
+
     fn truncated(&mut self, table: &TableId, at: TxnStart) {
         let Some(state) = self.checkpoint.tables.get_mut(table) else {
             return;
@@ -322,8 +334,12 @@ impl Keeper {
     }
 
     fn gone(&mut self, table: &TableId) {
-        self.routes.gone(table);
         self.status.dropped(table);
+        if !self.checkpoint.tables.contains_key(table) {
+            // It was never opened: one that comes by its name is new.
+            return self.routes.forget(table);
+        }
+        self.routes.gone(table);
         self.with(table, |state| {
             state.remember_copy();
             state.phase = Phase::Dropped;

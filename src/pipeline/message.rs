@@ -96,6 +96,8 @@ pub enum Message {
     Planned(TableId, TxnStart, Chunk),
     /// Every row of a chunk of the snapshot with this low watermark is acknowledged.
     Chunk(TableId, TxnStart, Chunk, u64),
+    /// A table that was opened so many times is not what it was then: it is opened anew.
+    Outdated(TableId, u64, String),
     /// A table must not be followed any more.
     Park(TableId, String, Option<TxnStart>),
 }
@@ -119,6 +121,7 @@ impl std::fmt::Debug for Message {
             Message::Watermark(..) => "watermark",
             Message::Planned(..) => "planned",
             Message::Chunk(..) => "chunk",
+            Message::Outdated(..) => "outdated",
             Message::Park(..) => "park",
         })
     }

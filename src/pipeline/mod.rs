@@ -17,6 +17,7 @@ pub mod queue;
 pub mod releases;
 pub mod reopen;
 mod retention;
+mod retry;
 pub mod routes;
 pub mod run;
 mod seal;

@@ -68,6 +68,7 @@ impl Follow {
         if routes.is_held(&table) {
             return true;
         }
+        routes.stir(&table);
         let flows = routes.flows_at(&table, ddl.at);
         match &ddl.what {
             DdlWhat::Created if !routes.knows(&table) => self.appeared(&table),

@@ -10,6 +10,7 @@ use super::message::Message;
 use super::releases::Release;
 use super::snapshot::{Failed, sink_failed};
 use super::warden::Warden;
+use super::work::Work;
 use crate::checkpoint::{Phase, TableState};
 use crate::config::Adding;
 use crate::event::{AlterSaid, TableId, TableLayout};
@@ -33,8 +34,9 @@ impl Warden {
         {
             self.may_copy(table, cause).await?;
         }
+        copying.shared.routes.settle(table);
         let Some(layout) = self.layout(table).await? else {
-            return Ok(self.durably(|reply| Message::Gone(table.clone(), reply)).await?);
+            return Ok(self.vanished(table).await?);
         };
         self.told_apart(table).await?;
         let copied = state.as_ref().map(|state| state.copied.unwrap_or(state.floor));
@@ -84,6 +86,16 @@ impl Warden {
             }
             return self.copy(states, at).await;
         }
+    }
+
+    /// A table is not there; one of its name may have come since it was looked for.
+    async fn vanished(&self, table: &TableId) -> Result<(), PipelineError> {
+        self.durably(|reply| Message::Gone(table.clone(), reply)).await?;
+        let routes = &self.copying.shared.routes;
+        if routes.is_stirred(table) {
+            routes.ask(table, Work::Look);
+        }
+        Ok(())
     }
 
     /// Whether a table that the log lost may be copied again without being asked for.

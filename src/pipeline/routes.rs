@@ -2,7 +2,7 @@
 //! by what the target says of its snapshot or its stream, and because changes of its columns are carried
 //! out beside the log's reading.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Notify;
@@ -59,6 +59,8 @@ struct Tables {
     writers: HashMap<TableId, usize>,
     /// What is to be done about a table, one thing at a time.
     work: HashMap<TableId, Work>,
+    /// Closed tables that the log had a statement of since they were looked at.
+    stirred: HashSet<TableId>,
 }
 
 /// Every captured table's route.
@@ -97,6 +99,30 @@ impl Routes {
     /// Announces a table that will be opened, or ends its flow until it is opened again.
     pub fn close(&self, table: &TableId) {
         self.with(|tables| tables.routes.insert(table.clone(), Route::Closed));
+    }
+
+    /// A table's columns are about to be looked at, to open it with them.
+    pub fn settle(&self, table: &TableId) {
+        self.with(|tables| tables.stirred.remove(table));
+    }
+
+    /// The log has a statement of a table: one that is closed may be another by now than was seen.
+    pub fn stir(&self, table: &TableId) {
+        self.with(|tables| {
+            if matches!(tables.routes.get(table), Some(Route::Closed)) {
+                tables.stirred.insert(table.clone());
+            }
+        });
+    }
+
+    /// Whether the log had a statement of a closed table since it was looked at.
+    pub fn is_stirred(&self, table: &TableId) -> bool {
+        self.with(|tables| tables.stirred.contains(table))
+    }
+
+    /// Takes back what was announced.
+    pub fn forget(&self, table: &TableId) {
+        self.with(|tables| tables.routes.remove(table));
     }
 
     /// The source dropped a table.

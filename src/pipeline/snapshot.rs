@@ -12,12 +12,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::breaks;
 use super::error::PipelineError;
-use super::follow::{OpenRequest, Opening, delays};
+use super::follow::{OpenRequest, Opening};
 use super::message::{self, Message, Shared};
+use super::retry::Attempts;
 use crate::checkpoint::{Phase, SnapshotState, TableState};
 use crate::event::{Chunk, LogPosition, RowChanges, Seen, TableId, TableLayout, TxnStart};
 use crate::failpoint;
-use crate::fault::{Fault, chain};
+use crate::fault::Fault;
 use crate::sink::{Batch, Pending, Sink};
 use crate::source::{ChunkRead, Source, SourceError, Watermark};
 use crate::task;
@@ -70,6 +71,8 @@ pub(super) enum Failed {
     Parked,
     /// This table cannot be copied.
     Table(String),
+    /// This table is not what it was when it was opened, and the log does not say so.
+    Outdated(String),
     /// Nothing can.
     Pipeline(PipelineError),
 }
@@ -154,10 +157,17 @@ async fn plan_all(
 ) -> Result<(), PipelineError> {
     for state in tables {
         let table = state.layout.table.clone();
-        match plan_table(copying, state, &floor, &sender).await {
+        let opening = copying.shared.routes.opening(&table);
+        if copying.shared.routes.is_stirred(&table) {
+            let cause = "a statement concerned it while it was being opened".to_owned();
+            copying.outdated(&table, opening, cause).await?;
+            continue;
+        }
+        match plan_table(copying, (state, opening), &floor, &sender).await {
             Ok(()) | Err(Failed::Parked) => {}
             Err(Failed::Stopped) => return Ok(()),
             Err(Failed::Table(cause)) => copying.park(&table, cause).await?,
+            Err(Failed::Outdated(cause)) => copying.outdated(&table, opening, cause).await?,
             Err(Failed::Pipeline(error)) => return Err(error),
         }
     }
@@ -167,16 +177,15 @@ async fn plan_all(
 /// Hands out a table's chunks: first those that an earlier run left open, then new ones.
 async fn plan_table(
     copying: &Copying,
-    state: TableState,
+    (state, opening): (TableState, u64),
     floor: &LogPosition,
     sender: &mpsc::Sender<Work>,
 ) -> Result<(), Failed> {
     let table = state.layout.table.clone();
     let layout = Arc::new(state.layout);
-    let opening = copying.shared.routes.opening(&table);
     let snapshot = match state.phase {
         Phase::Snapshot(snapshot) => snapshot,
-        Phase::Opening => copying.watermark(&table, state.copied, floor).await?,
+        Phase::Opening => copying.watermark(&table, opening, state.copied, floor).await?,
         Phase::Streaming
         | Phase::Refill { .. }
         | Phase::Reopening { .. }
@@ -185,8 +194,9 @@ async fn plan_table(
     };
     failpoint::hit(failpoint::WATERMARK_DURABLE);
     tracing::info!(%table, low = %snapshot.low, open_chunks = snapshot.open.len(), "snapshot begins");
+    let open_still = || copying.shared.routes.is_open(&table, opening);
     let estimate = copying
-        .again("estimate", || copying.source.estimate(&table))
+        .again_while(open_still, "estimate", || copying.source.estimate(&table))
         .await?;
     copying
         .shared
@@ -206,9 +216,9 @@ async fn plan_table(
         copying.hand_out(sender, work(chunk.clone(), &open)).await?;
     }
     let (mut after, mut all) = (snapshot.planned_to.clone(), snapshot.planned_all);
-    while !all && copying.shared.routes.is_open(&table, opening) {
+    while !all && open_still() {
         let chunk = copying
-            .again("plan", || {
+            .again_while(open_still, "plan", || {
                 copying.source.plan(&layout, snapshot.low, after.as_ref())
             })
             .await?;
@@ -221,7 +231,7 @@ async fn plan_table(
                 // Nothing is ever sent: this is the end of the last one who could.
                 _ = closed.recv() => {}
             }
-            if !copying.shared.routes.is_open(&table, opening) {
+            if !open_still() {
                 return Err(Failed::Parked);
             }
         }
@@ -262,6 +272,7 @@ async fn work_off(copying: &Copying, queue: Arc<Mutex<mpsc::Receiver<Work>>>) ->
             Err(Failed::Stopped) => return Ok(()),
             Err(Failed::Parked) => {}
             Err(Failed::Table(cause)) => copying.park(&table, cause).await?,
+            Err(Failed::Outdated(cause)) => copying.outdated(&table, work.opening, cause).await?,
             Err(Failed::Pipeline(error)) => return Err(error),
         }
         // Not before the keeper was told: who waits for this goes by its order of messages.
@@ -272,9 +283,9 @@ async fn work_off(copying: &Copying, queue: Arc<Mutex<mpsc::Receiver<Work>>>) ->
 impl Copying {
     /// Copies one chunk, as often as it takes. Returns its rows.
     async fn chunk(&self, work: &Work) -> Result<u64, Failed> {
-        let mut delays = delays();
+        let mut attempts = Attempts::default();
         loop {
-            let Ok(_permit) = self.permits.acquire().await else {
+            let Ok(permit) = self.permits.acquire().await else {
                 return Err(Failed::Stopped);
             };
             let writing = self.shared.routes.writing(&work.layout.table);
@@ -287,12 +298,14 @@ impl Copying {
                 attempt = self.attempt(work) => attempt,
             };
             drop(writing);
+            // Others read while this one waits.
+            drop(permit);
             match attempt {
                 Ok(Some(rows)) => return Ok(rows),
                 Ok(None) => {
                     tracing::warn!(table = %work.layout.table, "chunk took too long or the log changed, reading it again")
                 }
-                Err(Attempt::Source(error)) => self.wait("read", error, &mut delays).await?,
+                Err(Attempt::Source(error)) => self.wait("read", error, &mut attempts).await?,
                 Err(Attempt::Failed(failed)) => return Err(failed),
             }
         }
@@ -365,12 +378,14 @@ impl Copying {
     async fn watermark(
         &self,
         table: &TableId,
+        opening: u64,
         before: Option<TxnStart>,
         floor: &LogPosition,
     ) -> Result<SnapshotState, Failed> {
+        let open_still = || self.shared.routes.is_open(table, opening);
         let (low, seen) = loop {
             let Watermark { low: at, seen } = self
-                .again("watermark", || self.source.watermark(table, floor))
+                .again_while(open_still, "watermark", || self.source.watermark(table, floor))
                 .await?;
             match before.map_or_else(|| Some(at.first_low()), |before| at.low_after(before)) {
                 Some(low) => break (low, seen),
@@ -413,64 +428,14 @@ impl Copying {
             .map_err(|_| PipelineError::Gone("keeper"))
     }
 
+    /// Has a table opened anew, with what it is by now.
+    async fn outdated(&self, table: &TableId, opening: u64, cause: String) -> Result<(), PipelineError> {
+        self.tell(Message::Outdated(table.clone(), opening, cause)).await
+    }
+
     async fn park(&self, table: &TableId, cause: String) -> Result<(), PipelineError> {
         // The keeper ends the flow and notes why in one step: a position must not pass in between.
         self.tell(Message::Park(table.clone(), cause, None)).await
-    }
-
-    /// Repeats a step of the source until it succeeds, for good or for ill.
-    pub(super) async fn again<'a, T, F, Step>(
-        &'a self,
-        what: &'static str,
-        mut step: Step,
-    ) -> Result<T, Failed>
-    where
-        Step: FnMut() -> F,
-        F: Future<Output = Result<T, SourceError>> + 'a,
-    {
-        let mut delays = delays();
-        loop {
-            let done = tokio::select! {
-                biased;
-                () = self.stop.cancelled() => return Err(Failed::Stopped),
-                done = step() => done,
-            };
-            match done {
-                Ok(value) => return Ok(value),
-                Err(error) => self.wait(what, error, &mut delays).await?,
-            }
-        }
-    }
-
-    /// Waits before the next attempt, if there may be one.
-    async fn wait(
-        &self,
-        what: &'static str,
-        error: SourceError,
-        delays: &mut backon::ExponentialBackoff,
-    ) -> Result<(), Failed> {
-        match error.fault() {
-            Fault::Table(table) => Err(Failed::Table(breaks::explain(&table, &*error))),
-            Fault::Fatal => Err(Failed::Pipeline(PipelineError::Source(error))),
-            Fault::Transient { after } => {
-                let delay = delays
-                    .next()
-                    .unwrap_or(CHUNK_TIME)
-                    .max(after.unwrap_or(Duration::ZERO));
-                tracing::warn!(
-                    what,
-                    error = chain(&*error),
-                    delay_ms = delay.as_millis(),
-                    "snapshot step failed, trying again"
-                );
-                self.shared.status.source_error(&chain(&*error));
-                tokio::select! {
-                    biased;
-                    () = self.stop.cancelled() => Err(Failed::Stopped),
-                    () = self.shared.clock.sleep(delay) => Ok(()),
-                }
-            }
-        }
     }
 }
 

@@ -102,7 +102,7 @@ impl Warden {
         match end {
             Ok(()) | Err(Failed::Stopped | Failed::Parked) => Ok(()),
             Err(Failed::Pipeline(error)) => Err(error),
-            Err(Failed::Table(cause)) => self.park(table, cause).await,
+            Err(Failed::Table(cause) | Failed::Outdated(cause)) => self.park(table, cause).await,
         }
     }
 

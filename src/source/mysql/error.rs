@@ -113,8 +113,16 @@ pub enum MysqlError {
     },
 }
 
-/// Errors of one table: it is gone, was not granted or has other columns than it had.
-const TABLE_CODES: [u16; 8] = [1051, 1054, 1142, 1143, 1146, 1148, 1347, 1932];
+/// A table is gone, with its database or alone, is another thing now or has other columns than it had. The log will
+/// say so, and what is to be done about the table follows from that.
+const GONE_CODES: [u16; 5] = [1049, 1051, 1054, 1146, 1347];
+
+/// Errors of one table (<https://dev.mysql.com/doc/mysql-errors/8.4/en/server-error-reference.html>): it was not
+/// granted, is damaged, its file was discarded or cannot be decrypted, or what it stands for (MERGE, FEDERATED) fails.
+const TABLE_CODES: [u16; 20] = [
+    1030, 1034, 1035, 1142, 1143, 1148, 1168, 1194, 1195, 1286, 1296, 1429, 1430, 1431, 1712, 1812, 1814,
+    1877, 1932, 3185,
+];
 
 /// Errors that pass by themselves (<https://dev.mysql.com/doc/mysql-errors/8.4/en/server-error-reference.html>):
 /// connection and user limits, shutdown, lock waits, deadlocks, killed queries, changed definitions, network.
@@ -230,6 +238,7 @@ impl Classify for MysqlError {
             | MysqlError::Lost(_) => Fault::RETRY,
             MysqlError::Token(TokenError::Credentials { transient: true, .. }) => Fault::RETRY,
             MysqlError::Server(error) if TRANSIENT_CODES.contains(&error.code) => Fault::RETRY,
+            MysqlError::Table { .. } if self.outdated() => Fault::RETRY,
             MysqlError::Table { table, source } => match source.fault() {
                 Fault::Fatal if source.code().is_some_and(|code| TABLE_CODES.contains(&code)) => {
                     Fault::Table(table.clone())
@@ -247,6 +256,10 @@ impl Classify for MysqlError {
             | MysqlError::Protocol(_)
             | MysqlError::Unexpected { .. } => Fault::Fatal,
         }
+    }
+
+    fn outdated(&self) -> bool {
+        matches!(self, MysqlError::Table { source, .. } if source.code().is_some_and(|code| GONE_CODES.contains(&code)))
     }
 
     fn hint(&self) -> Option<String> {
@@ -335,7 +348,12 @@ mod tests {
     #[test]
     fn a_missing_table_concerns_that_table_only() {
         let table = TableId::new("shop", "orders");
-        assert_eq!(server(1146).of_table(&table).fault(), Fault::Table(table.clone()));
+        assert_eq!(server(1142).of_table(&table).fault(), Fault::Table(table.clone()));
+        assert_eq!(server(1814).of_table(&table).fault(), Fault::Table(table.clone()));
+        assert_eq!(server(1146).of_table(&table).fault(), Fault::RETRY);
+        assert_eq!(server(1049).of_table(&table).fault(), Fault::RETRY);
+        assert!(server(1146).of_table(&table).outdated());
+        assert!(!server(1146).outdated() && !server(1205).of_table(&table).outdated());
         assert_eq!(server(1205).of_table(&table).fault(), Fault::RETRY);
         assert_eq!(server(1045).of_table(&table).fault(), Fault::Fatal);
         assert_eq!(server(1146).fault(), Fault::Fatal);

@@ -359,9 +359,9 @@ impl Findings {
         }
         if facts.tables.is_empty() {
             self.add(
-                Severity::Error,
+                Severity::Warning,
                 "tables",
-                "no table matches the configured patterns",
+                "no table matches the configured patterns yet: nothing is copied until one is made",
                 "check the source's tables, and that the user holds SELECT on them: a table without a grant is invisible",
             );
         } else {

@@ -78,6 +78,10 @@ impl Classify for ReadError {
         }
     }
 
+    fn outdated(&self) -> bool {
+        matches!(self, ReadError::Changed { .. } | ReadError::Gone(_))
+    }
+
     fn hint(&self) -> Option<String> {
         match self {
             ReadError::Behind
@@ -118,7 +122,7 @@ impl Mysql {
 
     async fn table(&self, conn: &mut Conn, table: &TableId) -> Result<CatalogTable, SourceError> {
         let found = read_table(conn, table).await.map_err(boxed)?;
-        found.ok_or_else(|| boxed(StreamError::NoTable(table.clone())))
+        found.ok_or_else(|| boxed(ReadError::Gone(table.clone())))
     }
 
     /// A session that holds a table still, the server, and the end of its log: what wrote to the table is before it.

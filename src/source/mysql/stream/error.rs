@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::refusal::Refusal;
-use crate::event::{BinlogCoord, TableId};
+use crate::event::BinlogCoord;
 use crate::fault::{Classify, Fault};
 use crate::source::mysql::error::MysqlError;
 
@@ -95,9 +95,6 @@ pub enum StreamError {
         /// Whether the next attempt takes another one.
         renewed: bool,
     },
-    /// The table's layout cannot be read from the catalog.
-    #[error("table {0} is not in the catalog")]
-    NoTable(TableId),
 }
 
 /// How long a reader that cannot give way waits before it pushes the other one out in turn.
@@ -116,7 +113,6 @@ impl Classify for StreamError {
                 ..
             } => Fault::RETRY,
             StreamError::SameId { renewed: false, .. } => Fault::Transient { after: Some(YIELD) },
-            StreamError::NoTable(table) => Fault::Table(table.clone()),
             StreamError::Checksum { .. }
             | StreamError::Malformed { .. }
             | StreamError::Unknown { .. }
@@ -153,8 +149,7 @@ impl Classify for StreamError {
             | StreamError::Unknown { .. }
             | StreamError::Incident { .. }
             | StreamError::Cut { .. }
-            | StreamError::SameId { .. }
-            | StreamError::NoTable(_) => false,
+            | StreamError::SameId { .. } => false,
         }
     }
 
@@ -182,7 +177,6 @@ impl Classify for StreamError {
             StreamError::Lost { .. } => format!("{KEEP_LONGER} {COPY_AGAIN}"),
             StreamError::Errant { reset: true, .. } => COPY_AGAIN.to_owned(),
             StreamError::Errant { reset: false, .. } => format!("{RIGHT_SERVER} {COPY_ANEW}"),
-            StreamError::NoTable(_) => "create the table, or take it out of the source's tables".to_owned(),
         })
     }
 }
