@@ -18,6 +18,7 @@ mod origin;
 mod resync;
 mod run;
 mod schema;
+mod selection;
 pub mod signals;
 mod snapshot;
 mod staleness;

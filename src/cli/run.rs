@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::start::{Waiting, start, with_config};
+use super::start::{Until, Waiting, start, with_config};
 use super::{Failure, Global};
 
 /// Copies tables that are not copied yet and follows the binlog or the streams, until stopped.
@@ -18,5 +18,5 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<(), Failure> {
     let waiting = arguments.waiting;
-    with_config(global, |config| start(config, waiting, false, |_| {}))
+    with_config(global, |config| start(config, waiting, Until::Stopped, |_| {}))
 }

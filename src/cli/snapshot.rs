@@ -9,7 +9,7 @@ use clap::Args;
 use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressStyle};
 use tokio::sync::Mutex;
 
-use super::start::{Waiting, start, with_config};
+use super::start::{Until, Waiting, start, with_config};
 use super::{Failure, Global};
 use crate::clock::Clock;
 use crate::status::{Status, TableProgress};
@@ -22,9 +22,16 @@ use crate::telemetry;
 /// goes on with the chunks that are missing.
 #[derive(Debug, Args)]
 #[command(
-    after_long_help = "Example:\n  replicator snapshot --config shop.yaml && replicator run --config shop.yaml"
+    after_long_help = "Example:\n  replicator snapshot --config shop.yaml && replicator run --config shop.yaml\n  \
+                       replicator snapshot --config shop.yaml --table shop.orders --table 'crm.*'"
 )]
 pub(super) struct Arguments {
+    /// Copy these tables only: schema.table with * and ?; may be given again.
+    ///
+    /// Tables that are copied already stay followed, and copies that were begun are ended. The others are left to the
+    /// next `replicator snapshot` or `run`.
+    #[arg(long = "table", value_name = "PATTERN")]
+    tables: Vec<String>,
     #[command(flatten)]
     waiting: Waiting,
 }
@@ -34,9 +41,12 @@ const REFRESH: Duration = Duration::from_millis(200);
 
 pub(super) fn run(arguments: &Arguments, global: &Global) -> Result<(), Failure> {
     let waiting = arguments.waiting;
+    let until = Until::Copied {
+        only: arguments.tables.clone(),
+    };
     with_config(global, |config| async move {
         let drawing = OnceLock::new();
-        let end = start(config, waiting, true, |status| {
+        let end = start(config, waiting, until, |status| {
             if std::io::stderr().is_terminal() {
                 let bars = Arc::new(Mutex::new(Bars::new(status, Clock::real())));
                 let task = task::spawn("progress", draw(Arc::clone(&bars)));

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::origin::Origin;
 use super::signals::Signals;
 use super::staleness::Steward;
-use super::{Failure, Global, cost, signals, standby};
+use super::{Failure, Global, cost, selection, signals, standby};
 use crate::bill::Prices;
 use crate::checkpoint::{Opening, Store};
 use crate::clock::Clock;
@@ -140,6 +140,18 @@ pub(super) struct Waiting {
     pub(super) no_wait: bool,
 }
 
+/// How long a pipeline runs.
+#[derive(Debug, Clone)]
+pub(super) enum Until {
+    /// A signal comes.
+    Stopped,
+    /// Everything is copied.
+    Copied {
+        /// Patterns of the tables that are meant; none: all.
+        only: Vec<String>,
+    },
+}
+
 /// Makes a pipeline's parts and runs it.
 ///
 /// # Errors
@@ -147,9 +159,13 @@ pub(super) struct Waiting {
 pub(super) async fn start(
     config: Config,
     waiting: Waiting,
-    until_copied: bool,
+    until: Until,
     shown: impl FnOnce(Arc<Status>),
 ) -> Result<(), Failure> {
+    let (until_copied, only) = match until {
+        Until::Stopped => (false, Vec::new()),
+        Until::Copied { only } => (true, only),
+    };
     if until_copied && !config.source.copies() && matches!(config.source, SourceConfig::Dynamodb(_)) {
         return Err(Failure::Failed {
             what: "sources[0].dynamodb.first_load is none: there is nothing to copy".to_owned(),
@@ -166,7 +182,7 @@ pub(super) async fn start(
         },
     };
     shown(Arc::clone(&health.status));
-    let end = match Ready::new(config, store.clone(), health).await {
+    let end = match Ready::new((config, &only), store.clone(), health).await {
         Ok(ready) => ready.run(until_copied).await,
         Err(failure) => Err(failure),
     };
@@ -175,15 +191,25 @@ pub(super) async fn start(
 }
 
 impl Ready {
-    /// Connects to the source and judges it.
+    /// Connects to the source and judges it; of new tables it takes those `only` that match one of the patterns, if
+    /// there are any.
     ///
     /// # Errors
     /// The first thing that makes a start pointless; for the source, all of them at once.
-    async fn new(config: Config, store: Store, health: Health) -> Result<Ready, Failure> {
+    async fn new(
+        (mut config, only): (Config, &[String]),
+        store: Store,
+        health: Health,
+    ) -> Result<Ready, Failure> {
         let clock = health.clock.clone();
+        let resumed = store.load().await.map_err(|error| failed(&error))?;
+        if !only.is_empty() {
+            let tables = resumed.iter().flat_map(|checkpoint| checkpoint.tables.keys());
+            selection::narrow(&mut config, only, tables.cloned().collect())?;
+        }
         let origin = Origin::new(&config, clock.clone()).await?;
-        let resumed = store.load().await.map_err(|error| failed(&error))?.is_some();
-        refuse(&origin.findings().await?, resumed)?;
+        refuse(&origin.findings().await?, resumed.is_some())?;
+        selection::all_are_met(&*origin.source(), only).await?;
         let status = Arc::clone(&health.status);
         let sink = BigQuery::new(&config, clock.clone())
             .map_err(|error| failed(&error))?
@@ -230,6 +256,7 @@ impl Ready {
             pipeline: config.pipeline.clone(),
             copy: until_copied || config.source.copies(),
             parallelism: config.source.parallelism(),
+            max_rows_per_second: config.source.max_rows_per_second(),
             copied_when_lost: config.source.copied_when_lost(),
             until_copied,
         };

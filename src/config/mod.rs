@@ -3,6 +3,7 @@
 //! (known keys, right kinds) → `raw` → `validate` → [`Config`], every mistake on the way in one list.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -119,6 +120,14 @@ impl SourceConfig {
             SourceConfig::Dynamodb(source) => source.parallelism,
         }
     }
+
+    /// Rows that copies read in a second. DynamoDB's Scans have a limit of their own, in read units.
+    pub fn max_rows_per_second(&self) -> Option<NonZeroU64> {
+        match self {
+            SourceConfig::Mysql(source) => source.snapshot.max_rows_per_second,
+            SourceConfig::Dynamodb(_) => None,
+        }
+    }
 }
 
 /// A MySQL or MariaDB server and what is read from it.
@@ -187,6 +196,20 @@ pub struct Snapshot {
     pub parallelism: usize,
     /// Rows a chunk holds, at least 1.
     pub chunk_rows: u64,
+    /// Rows that are read in a second, over all tables; `None`: as many as can be.
+    pub max_rows_per_second: Option<NonZeroU64>,
+}
+
+impl Snapshot {
+    /// A chunk is read at full speed, so it must be little of what may be read: seconds' worth of rows.
+    const CHUNK_SECONDS: u64 = 10;
+
+    /// Rows that a chunk is planned with: those configured, or less where a limit of speed asks for it.
+    pub fn rows_planned(&self) -> u64 {
+        let limit = |rate: NonZeroU64| rate.get().saturating_mul(Snapshot::CHUNK_SECONDS);
+        self.max_rows_per_second
+            .map_or(self.chunk_rows, |rate| self.chunk_rows.min(limit(rate)))
+    }
 }
 
 /// Whether tables are copied before they are followed.

@@ -144,6 +144,8 @@ pub(super) struct RawSnapshot {
     pub(super) parallelism: Option<u64>,
     /// Rows in a chunk, at least 1; 50000 unless set.
     pub(super) chunk_rows: Option<u64>,
+    /// Rows read in a second over all tables, at least 1; as many as can be unless set.
+    pub(super) max_rows_per_second: Option<u64>,
 }
 
 /// Whether tables are copied before they are followed.

@@ -1,5 +1,7 @@
 //! Which tables are captured: globs over `schema.table`, `!` excludes. And what is said of some of them.
 
+use std::collections::BTreeSet;
+
 use crate::event::TableId;
 
 /// Ordered patterns; a table is captured if some pattern includes it and none excludes it.
@@ -7,6 +9,14 @@ use crate::event::TableId;
 pub struct TablePatterns {
     include: Vec<Pattern>,
     exclude: Vec<Pattern>,
+    only: Option<Only>,
+}
+
+/// Some of the captured tables.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Only {
+    patterns: Vec<Pattern>,
+    tables: BTreeSet<TableId>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,13 +44,7 @@ impl Overrides {
     /// # Errors
     /// [`PatternError`] if it has no point or an empty side, or excludes.
     pub fn add(&mut self, pattern: &str, mode: Option<TableMode>) -> Result<(), PatternError> {
-        if pattern.starts_with('!') {
-            return Err(PatternError {
-                pattern: pattern.to_owned(),
-                reason: "excludes: here a pattern says which tables are meant",
-            });
-        }
-        self.0.push((Pattern::read(pattern)?, mode));
+        self.0.push((Pattern::including(pattern)?, mode));
         Ok(())
     }
 
@@ -85,7 +89,24 @@ impl TablePatterns {
                 reason: "includes no table",
             });
         }
-        Ok(TablePatterns { include, exclude })
+        Ok(TablePatterns {
+            include,
+            exclude,
+            only: None,
+        })
+    }
+
+    /// Leaves out what neither is one of `tables` nor matches one of `patterns`; these include and never exclude.
+    ///
+    /// # Errors
+    /// [`PatternError`] for the first pattern that cannot be used.
+    pub fn narrow(&mut self, patterns: &[String], tables: BTreeSet<TableId>) -> Result<(), PatternError> {
+        let patterns = patterns.iter().map(|text| Pattern::including(text));
+        self.only = Some(Only {
+            patterns: patterns.collect::<Result<_, _>>()?,
+            tables,
+        });
+        Ok(())
     }
 
     /// Whether one pattern, by itself, can be read.
@@ -111,6 +132,10 @@ impl TablePatterns {
             .any(|name| name.eq_ignore_ascii_case(table.schema()))
             && self.include.iter().any(hit)
             && !self.exclude.iter().any(hit)
+            && self
+                .only
+                .as_ref()
+                .is_none_or(|only| only.tables.contains(table) || only.patterns.iter().any(hit))
     }
 
     /// Patterns without wildcards that include: tables that are expected to exist.
@@ -126,6 +151,17 @@ impl TablePatterns {
 impl Pattern {
     fn matches(&self, table: &TableId) -> bool {
         glob(&self.schema, table.schema()) && glob(&self.table, table.name())
+    }
+
+    /// A pattern that says which tables are meant.
+    fn including(text: &str) -> Result<Pattern, PatternError> {
+        if text.starts_with('!') {
+            return Err(PatternError {
+                pattern: text.to_owned(),
+                reason: "excludes: here a pattern says which tables are meant",
+            });
+        }
+        Pattern::read(text)
     }
 
     fn read(text: &str) -> Result<Pattern, PatternError> {
@@ -224,6 +260,33 @@ mod tests {
         assert!(!matches(&["*.*"], "mysql.user"));
         assert!(matches(&["s.*a*b"], "s.xaxab"));
         assert!(!matches(&["s.*a*b"], "s.xaxa"));
+    }
+
+    #[test]
+    fn narrowed_patterns_keep_what_is_followed_and_exclude_as_before() {
+        let mut patterns = TablePatterns::parse(&["shop.*", "!shop.tmp_*"]).unwrap();
+        let followed = BTreeSet::from([TableId::new("shop", "old"), TableId::new("crm", "old")]);
+        let only = ["shop.o*".to_owned(), "*.tmp_1".to_owned()];
+        patterns.narrow(&only, followed).unwrap();
+        for (schema, table, matches) in [
+            ("shop", "orders", true),
+            ("shop", "items", false),
+            ("shop", "old", true),
+            ("crm", "old", false),
+            ("crm", "orders", false),
+            ("shop", "tmp_1", false),
+            // What an online schema change makes beside a table goes with that table.
+            ("shop", "_orders_gho", false),
+        ] {
+            assert_eq!(
+                patterns.matches(&TableId::new(schema, table)),
+                matches,
+                "{schema}.{table}"
+            );
+        }
+        for bad in ["orders", "!shop.orders"] {
+            assert!(patterns.narrow(&[bad.to_owned()], BTreeSet::new()).is_err());
+        }
     }
 
     #[test]

@@ -1,3 +1,4 @@
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -29,7 +30,7 @@ fn good() -> Value {
                 "url": "mysql://replicator:${MYSQL_PASSWORD}@db:3307",
                 "tls": { "mode": "verify_ca", "ca": "/etc/ssl/rds.pem" },
                 "tables": ["shop.*", "!shop.tmp_*"],
-                "snapshot": { "mode": "initial", "parallelism": 2, "chunk_rows": 1000 },
+                "snapshot": { "mode": "initial", "parallelism": 2, "chunk_rows": 1000, "max_rows_per_second": 3000 },
                 "server_id": 4711,
                 "on_position_lost": "stop"
             }
@@ -116,7 +117,8 @@ fn a_whole_configuration() {
         Snapshot {
             mode: SnapshotMode::Initial,
             parallelism: 2,
-            chunk_rows: 1000
+            chunk_rows: 1000,
+            max_rows_per_second: NonZeroU64::new(3000),
         }
     );
     assert_eq!(source.server_id, Some(4711));
@@ -155,6 +157,13 @@ fn what_is_left_out_has_a_safe_default() {
     assert_eq!(source.snapshot.mode, SnapshotMode::Initial);
     assert_eq!(source.snapshot.parallelism, 4);
     assert_eq!(source.snapshot.chunk_rows, 50_000);
+    assert_eq!(source.snapshot.rows_planned(), 50_000);
+    let rate = |rows| Snapshot {
+        max_rows_per_second: NonZeroU64::new(rows),
+        ..source.snapshot.clone()
+    };
+    assert_eq!(rate(300).rows_planned(), 3_000);
+    assert_eq!(rate(u64::MAX).rows_planned(), 50_000);
     assert_eq!(config.sink.dataset, "{schema}");
     assert_eq!(config.sink.table, "{table}");
     assert_eq!(config.sink.jobs_project, "my-project");
@@ -306,6 +315,7 @@ const MISTAKES: &str = r#"
 /sources/0/mysql/snapshot/mode | "when_needed" | sources[0].mysql.snapshot.mode
 /sources/0/mysql/snapshot/parallelism | 65 | sources[0].mysql.snapshot.parallelism
 /sources/0/mysql/snapshot/chunk_rows | 0 | sources[0].mysql.snapshot.chunk_rows
+/sources/0/mysql/snapshot/max_rows_per_second | 0 | sources[0].mysql.snapshot.max_rows_per_second
 /sources/0/mysql/snapshot/rows | 0 | sources[0].mysql.snapshot.rows
 /sources/0/mysql/server_id | 4294967296 | sources[0].mysql.server_id
 /sink/bigquery/project | "${MYSQL_PASSWORD}" | sink.bigquery.project

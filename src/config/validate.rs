@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 
 use super::changes;
@@ -327,10 +328,19 @@ fn snapshot(raw: &RawSnapshot, rules: &mut Rules<'_>) -> Option<Snapshot> {
             "write at least 1; 50000 is usual",
         );
     }
+    let max_rows_per_second = raw.max_rows_per_second.map(NonZeroU64::new);
+    if max_rows_per_second == Some(None) {
+        rules.mistakes.add(
+            "sources[0].mysql.snapshot.max_rows_per_second",
+            "is zero",
+            "write how many rows the source can bear to be read in a second, or remove it: then there is no limit",
+        );
+    }
     Some(Snapshot {
         mode: mode?,
         parallelism: parallelism?,
         chunk_rows,
+        max_rows_per_second: max_rows_per_second.flatten(),
     })
 }
 

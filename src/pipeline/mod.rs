@@ -13,6 +13,7 @@ pub mod keeper;
 mod lost;
 pub mod mark;
 pub mod message;
+mod pace;
 pub mod queue;
 pub mod releases;
 pub mod reopen;

@@ -1,6 +1,7 @@
 //! Starts the tasks of a pipeline and stops them all when one ends.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU64;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,6 +16,7 @@ use super::follow::{Follow, OpenRequest, Opening, Requests};
 use super::keeper::Keeper;
 use super::lost::Patience;
 use super::message::{Message, Shared};
+use super::pace::Pace;
 use super::releases::Release;
 use super::retention;
 use super::snapshot::{self, Copying};
@@ -59,6 +61,8 @@ pub struct Plan {
     pub copy: bool,
     /// Chunks read at the same time.
     pub parallelism: usize,
+    /// Rows that copies read in a second, over all tables; `None`: as many as can be.
+    pub max_rows_per_second: Option<NonZeroU64>,
     /// Whether every table is copied again where the log does not continue what was read of it.
     pub copied_when_lost: bool,
     /// Whether to end when every table is copied.
@@ -242,6 +246,7 @@ impl Running {
             stop: self.halt.clone(),
             parallelism: self.plan.parallelism,
             permits: Arc::new(Semaphore::new(self.plan.parallelism.max(1))),
+            pace: Arc::new(Pace::new(self.plan.max_rows_per_second, self.parts.clock.clone())),
         };
         let opening = match self.plan.copy {
             false => Opening::Followed,

@@ -14,6 +14,7 @@ use super::breaks;
 use super::error::PipelineError;
 use super::follow::{OpenRequest, Opening};
 use super::message::{self, Message, Shared};
+use super::pace::Pace;
 use super::retry::Attempts;
 use crate::checkpoint::{Phase, SnapshotState, TableState};
 use crate::event::{Chunk, LogPosition, RowChanges, Seen, TableId, TableLayout, TxnStart};
@@ -48,6 +49,8 @@ pub struct Copying {
     pub parallelism: usize,
     /// One for each of them.
     pub permits: Arc<Semaphore>,
+    /// How fast all of them go.
+    pub pace: Arc<Pace>,
 }
 
 /// One chunk to copy.
@@ -285,6 +288,11 @@ impl Copying {
     async fn chunk(&self, work: &Work) -> Result<u64, Failed> {
         let mut attempts = Attempts::default();
         loop {
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return Err(Failed::Stopped),
+                () = self.pace.allows() => {}
+            }
             let Ok(permit) = self.permits.acquire().await else {
                 return Err(Failed::Stopped);
             };
@@ -333,7 +341,9 @@ impl Copying {
             if is_keyed && self.shared.clock.now().duration_since(began) > CHUNK_TIME {
                 return Ok(None);
             }
-            count += u64::try_from(changes.changes.len()).unwrap_or(u64::MAX);
+            let read = u64::try_from(changes.changes.len()).unwrap_or(u64::MAX);
+            self.pace.read(read);
+            count += read;
             if pending.len() >= CHUNK_DELIVERIES
                 && let Some(first) = pending.pop_front()
             {

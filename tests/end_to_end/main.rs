@@ -14,6 +14,7 @@ mod append;
 mod ddl;
 mod names;
 mod resync;
+mod selection;
 #[path = "../support/mod.rs"]
 mod support;
 mod world;

@@ -108,6 +108,25 @@ impl World {
         self.folder.path().join("log")
     }
 
+    /// The tables and views that the target has.
+    pub(super) async fn copied(&self) -> Vec<String> {
+        let url = format!(
+            "{}/bigquery/v2/projects/test/datasets/shop/tables",
+            self.target.rest_url()
+        );
+        let found: Value = reqwest::get(url).await.unwrap().json().await.unwrap();
+        let name = |table: &Value| table["tableReference"]["tableId"].as_str().unwrap().to_owned();
+        let mut names: Vec<String> = found["tables"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(name)
+            .filter(|name| !name.starts_with('_'))
+            .collect();
+        names.sort();
+        names
+    }
+
     /// Waits until the program has said something.
     pub(super) async fn logged(&self, text: &str) {
         for _ in 0..240 {

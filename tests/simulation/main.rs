@@ -93,6 +93,7 @@ impl World {
             pipeline: "sim".to_owned(),
             copy: true,
             parallelism: 3,
+            max_rows_per_second: None,
             copied_when_lost: false,
             until_copied: false,
         };

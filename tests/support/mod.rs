@@ -101,6 +101,7 @@ impl TestDb {
                 mode: SnapshotMode::Initial,
                 parallelism: 2,
                 chunk_rows: 100,
+                max_rows_per_second: None,
             },
             server_id: None,
             copied_when_lost: false,

@@ -83,6 +83,7 @@ impl Pipeline {
             pipeline: "test".to_owned(),
             copy: true,
             parallelism: 2,
+            max_rows_per_second: None,
             copied_when_lost,
             until_copied: false,
         };

@@ -36,6 +36,7 @@ fn config(rest: &str, write: &str) -> Config {
                 mode: SnapshotMode::Initial,
                 parallelism: 1,
                 chunk_rows: 1,
+                max_rows_per_second: None,
             },
             server_id: None,
             copied_when_lost: false,

@@ -11,7 +11,7 @@ use super::chunks::KeyPlan;
 use super::error::MysqlError;
 use super::grants::Grants;
 use super::lexer::Dialect;
-use super::quoting::{quoted_account, quoted_pattern};
+use super::quoting::quoted_pattern;
 use super::server::{Flavour, ServerInfo};
 use crate::config::{Overrides, SnapshotMode, TableMode, TablePatterns};
 use crate::event::TableId;
@@ -20,7 +20,7 @@ use crate::source::{Finding, Severity};
 mod lists;
 pub mod position;
 
-use lists::{excluded, names, shortened};
+use lists::{account, excluded, names, shortened};
 
 /// Everything that is judged.
 #[derive(Debug)]
@@ -490,11 +490,6 @@ impl Findings {
             );
         }
     }
-}
-
-/// The connected user, as statements name it.
-fn account(facts: &Facts) -> String {
-    quoted_account(&facts.grants.account).unwrap_or_else(|| "the replicator's user".to_owned())
 }
 
 #[cfg(test)]

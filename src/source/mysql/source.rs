@@ -97,7 +97,7 @@ impl Mysql {
     /// A source for a configured server; connects nowhere yet.
     pub fn new(source: MysqlSource, clock: Clock) -> Mysql {
         let reader_id = Arc::new(ReaderId::new(source.server_id));
-        let chunk_rows = source.snapshot.chunk_rows;
+        let chunk_rows = source.snapshot.rows_planned();
         let connector = Connector::new(source, clock.clone());
         Mysql {
             sessions: Sessions::new(connector.clone(), clock.clone()),

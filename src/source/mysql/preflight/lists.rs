@@ -1,6 +1,8 @@
-//! How findings list many names.
+//! How findings name users and tables.
 
+use super::Facts;
 use crate::event::TableId;
+use crate::source::mysql::quoting::quoted_account;
 
 /// Names shown of a long list.
 const SHOWN: usize = 20;
@@ -24,4 +26,9 @@ pub(super) fn shortened(names: &[String]) -> String {
 pub(super) fn excluded(tables: &[&TableId]) -> String {
     let patterns: Vec<String> = tables.iter().map(|table| format!("\"!{table}\"")).collect();
     patterns.join(", ")
+}
+
+/// The connected user, as statements name it.
+pub(super) fn account(facts: &Facts) -> String {
+    quoted_account(&facts.grants.account).unwrap_or_else(|| "the replicator's user".to_owned())
 }
