@@ -365,12 +365,11 @@ impl Findings {
                 "check the source's tables, and that the user holds SELECT on them: a table without a grant is invisible",
             );
         } else {
-            let (rows, bytes) = facts.tables.iter().fold((0_u64, 0_u64), |(rows, bytes), table| {
-                (
-                    rows.saturating_add(table.estimate.rows),
-                    bytes.saturating_add(table.estimate.bytes),
-                )
-            });
+            let total = |of: fn(&TableFacts) -> u64| facts.tables.iter().map(of).fold(0, u64::saturating_add);
+            let (rows, bytes) = (
+                total(|table| table.estimate.rows),
+                total(|table| table.estimate.bytes),
+            );
             self.ok(
                 "tables",
                 format!(
