@@ -38,14 +38,11 @@ pub(super) async fn begin(
         .map(|checkpoint| checkpoint.tables.clone())
         .unwrap_or_default();
     leave_out(parts, &mut known);
-    let ids: Vec<TableId> = known.keys().cloned().collect();
-    let fresh = parts.source.tables(&ids).await.map_err(PipelineError::Source)?;
-    if fresh.is_empty() && known.is_empty() {
-        if plan.until_copied {
-            return Err(PipelineError::NoTables);
-        }
-        tracing::warn!("no table matches the configured patterns yet; tables that are made are copied then");
-    }
+    let (from, last) = match &loaded {
+        Some(checkpoint) => (Some(checkpoint.position.clone()), checkpoint.epoch),
+        None => (None, Epoch(0)),
+    };
+    let (opened, fresh) = open_as_seen(parts, plan, &mut known, (from, last), lost).await?;
     let is_followed = |state: &&TableState| !matches!(state.phase, Phase::Parked { .. });
     let followed = known.values().filter(is_followed).map(|state| &state.layout);
     let written: Vec<TableId> = followed
@@ -55,26 +52,6 @@ pub(super) async fn begin(
     let apart = parts.sink.tell_apart(&written).await;
     apart.map_err(PipelineError::Sink)?;
     prepare(parts, &known, &fresh).await?;
-    let (from, last) = match &loaded {
-        Some(checkpoint) => (Some(checkpoint.position.clone()), checkpoint.epoch),
-        None => (None, Epoch(0)),
-    };
-    let followed: Vec<TableId> = known
-        .keys()
-        .chain(fresh.iter().map(|layout| &layout.table))
-        .cloned()
-        .collect();
-    let opened = match lost {
-        None => open(parts, plan, from.clone(), last, followed.clone()).await,
-        Some(error) => Err(PipelineError::Source(error)),
-    };
-    let opened = match opened {
-        Err(PipelineError::Source(error)) if from.is_some() && plan.patience().begins_anew(&*error) => {
-            copy_again(&mut known, &*error);
-            open(parts, plan, None, last, followed).await?
-        }
-        opened => opened?,
-    };
     let checkpoint = match loaded {
         Some(mut checkpoint) => {
             checkpoint.epoch = checkpoint.epoch.max(opened.position.next.epoch);
@@ -90,6 +67,63 @@ pub(super) async fn begin(
         known,
         fresh,
     })
+}
+
+/// Opens the log, with the new tables as they are at the place that they are followed from: a log that is read from the
+/// present does not tell what was done to tables before, so they must have been by then what they were taken for.
+async fn open_as_seen(
+    parts: &Parts,
+    plan: &Plan,
+    known: &mut BTreeMap<TableId, TableState>,
+    (mut from, last): (Option<LogPosition>, Epoch),
+    mut lost: Option<SourceError>,
+) -> Result<(Opened, Vec<TableLayout>), PipelineError> {
+    let mut fresh = new_tables(parts, known).await?;
+    if fresh.is_empty() && known.is_empty() {
+        if plan.until_copied {
+            return Err(PipelineError::NoTables);
+        }
+        tracing::warn!("no table matches the configured patterns yet; tables that are made are copied then");
+    }
+    loop {
+        let followed: Vec<TableId> = known
+            .keys()
+            .chain(fresh.iter().map(|layout| &layout.table))
+            .cloned()
+            .collect();
+        let opened = match lost.take() {
+            None => open(parts, plan, from.clone(), last, followed.clone()).await,
+            Some(error) => Err(PipelineError::Source(error)),
+        };
+        let opened = match opened {
+            Err(PipelineError::Source(error)) if from.is_some() && plan.patience().begins_anew(&*error) => {
+                copy_again(known, &*error);
+                from = None;
+                open(parts, plan, None, last, followed).await?
+            }
+            opened => opened?,
+        };
+        if from.is_some() {
+            return Ok((opened, fresh));
+        }
+        let now = new_tables(parts, known).await?;
+        if now == fresh {
+            return Ok((opened, fresh));
+        }
+        tracing::info!("tables were changed while the log was being opened: it is opened again");
+        fresh = now;
+    }
+}
+
+/// The captured tables that are not known, as they are now, by name.
+async fn new_tables(
+    parts: &Parts,
+    known: &BTreeMap<TableId, TableState>,
+) -> Result<Vec<TableLayout>, PipelineError> {
+    let ids: Vec<TableId> = known.keys().cloned().collect();
+    let mut found = parts.source.tables(&ids).await.map_err(PipelineError::Source)?;
+    found.sort_by(|one, other| one.table.cmp(&other.table));
+    Ok(found)
 }
 
 /// What the log does not say any more, a copy does.

@@ -11,6 +11,7 @@ use replicator::event::TableId;
 use replicator::fault::chain;
 use replicator::pipeline::{Parts, PipelineError, Plan, run};
 use replicator::sink::memory::Memory;
+use replicator::source::Source;
 use replicator::source::mysql::Mysql;
 use replicator::status::{Status, StatusView, TableProgress};
 use replicator::task::{self, Task};
@@ -65,14 +66,22 @@ impl Pipeline {
         target: Memory,
         folder: Arc<tempfile::TempDir>,
     ) -> Pipeline {
-        let (status, clock, stop) = (
-            Arc::new(Status::default()),
-            Clock::turnable(),
-            CancellationToken::new(),
-        );
-        let copied_when_lost = source.copied_when_lost;
+        let (clock, copied_when_lost) = (Clock::turnable(), source.copied_when_lost);
+        let source = Arc::new(Mysql::new(source, clock.clone()));
+        Pipeline::from(source, clock, copied_when_lost, tables, (target, folder))
+    }
+
+    /// The same from any source.
+    pub fn from(
+        source: Arc<dyn Source>,
+        clock: Clock,
+        copied_when_lost: bool,
+        tables: &'static [&'static str],
+        (target, folder): (Memory, Arc<tempfile::TempDir>),
+    ) -> Pipeline {
+        let (status, stop) = (Arc::new(Status::default()), CancellationToken::new());
         let parts = Parts {
-            source: Arc::new(Mysql::new(source, clock.clone())),
+            source,
             sink: Arc::new(target.clone()),
             store: Store::File(Arc::new(FileStore::open(folder.path(), "test").unwrap())),
             status: Arc::clone(&status),
