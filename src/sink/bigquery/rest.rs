@@ -149,6 +149,11 @@ impl Call {
         self.method == Method::GET
     }
 
+    /// Whether it is `jobs.query`, whose body names the job by a `requestId`.
+    fn starts_a_job(&self) -> bool {
+        self.method == Method::POST && self.path.ends_with("/queries")
+    }
+
     fn what(&self) -> String {
         format!("{} {}", self.method, self.path)
     }
@@ -214,6 +219,12 @@ impl Rest {
             let (error, asked) = match attempt {
                 Ok(value) => return Ok(Ok(value)),
                 Err(Attempt::Refused(refusal, _)) if !refusal.passes() && unknown_for >= GRANTING => {
+                    return Ok(Err(refusal));
+                }
+                // A job that was refused has an end: under the same `requestId` the answer would stay the same.
+                Err(Attempt::Refused(refusal, _))
+                    if call.starts_a_job() && refusal.status == StatusCode::FORBIDDEN =>
+                {
                     return Ok(Err(refusal));
                 }
                 Err(Attempt::Refused(refusal, asked)) => (refusal.into(), asked),

@@ -217,6 +217,24 @@ async fn whether_a_table_has_rows_is_asked_by_a_capped_query_that_may_take_its_t
     }
 }
 
+/// One that was refused for now has failed for good; of one that nobody answered for it is not known whether it ran.
+#[tokio::test]
+async fn a_refused_query_is_another_job_when_it_is_run_again() {
+    let done = || answer(QUERY, 200, json!({ "jobComplete": true }));
+    let answers = vec![
+        fitting(),
+        refusal(QUERY, 403, "rateLimitExceeded"),
+        refusal(QUERY, 503, "backendError"),
+        done(),
+        done(),
+    ];
+    let ends = ends(answers, Vec::new()).await;
+    assert_eq!(ends.prepare().await.unwrap(), Prepared::Empty);
+    let calls = ends.rest.calls();
+    let id = |call: usize| calls[call].1["requestId"].clone();
+    assert!(id(1).is_string() && id(1) != id(2) && id(2) == id(3));
+}
+
 /// Within `max_staleness` no query sees what waits to be applied.
 #[tokio::test]
 async fn rows_that_no_query_sees_yet_are_rows() {
