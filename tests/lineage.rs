@@ -19,6 +19,9 @@ use mysql_async::prelude::Queryable;
 use replicator::clock::Clock;
 use replicator::config::MysqlSource;
 use replicator::sink::memory::Memory;
+use replicator::source::Source;
+use replicator::source::mysql::Mysql;
+use replicator::status::TableProgress;
 use serde_json::Value;
 use support::pipeline::{Pipeline, SCHEMA, load};
 use support::{Flavour, TestDb};
@@ -177,6 +180,73 @@ async fn by_gtids_from_server_to_server() {
     pipeline.equal(&one).await;
 
     purged_and_reset(&one, &two, pipeline).await;
+}
+
+/// A copy from a replica whose applier is held up begins no chunk until it goes on.
+#[tokio::test]
+async fn a_copy_waits_for_the_replica_that_it_reads() {
+    let (source, replica) = (
+        TestDb::start(Flavour::Mysql, &[]),
+        TestDb::start(Flavour::Mysql, &["--server-id=2"]),
+    );
+    for db in [&source, &replica] {
+        db.run(&["RESET BINARY LOGS AND GTIDS"]).await;
+    }
+    source.run(SCHEMA).await;
+    load(&source, 1, 300).await;
+    let mut read = replica.source(TABLES);
+    read.snapshot.max_replica_lag = Some(Duration::from_secs(1));
+    let server = Mysql::new(read.clone(), Clock::real());
+    assert_eq!(server.lag().await.unwrap(), None, "it copies no other yet");
+    replicate(&replica, &source).await;
+    let executed = text(&source, "SELECT @@GLOBAL.gtid_executed").await;
+    let wait = format!("SELECT CAST(WAIT_FOR_EXECUTED_GTID_SET('{executed}', 30) AS CHAR)");
+    assert_eq!(text(&replica, &wait).await, "0");
+
+    let mut holding = replica.connect().await;
+    holding.query_drop("LOCK TABLES shop.orders READ").await.unwrap();
+    load(&source, 300, 310).await;
+    let mut lag = None;
+    for _ in 0..600 {
+        lag = server.lag().await.unwrap();
+        if lag > Some(Duration::from_secs(1)) {
+            break;
+        }
+        Clock::real().sleep(Duration::from_millis(50)).await;
+    }
+    assert!(lag > Some(Duration::from_secs(1)), "{lag:?}");
+    let folder = Arc::new(tempfile::tempdir().unwrap());
+    let pipeline = Pipeline::reading(read, TABLES, Memory::new(Clock::real()), folder);
+    let progress = || {
+        pipeline
+            .view()
+            .tables
+            .get("shop.orders")
+            .map(|table| table.progress.clone())
+    };
+    pipeline
+        .wait("begun", async || {
+            matches!(progress(), Some(TableProgress::Snapshot { .. }))
+        })
+        .await;
+    for _ in 0..20 {
+        let seen = progress();
+        assert!(
+            matches!(seen, Some(TableProgress::Snapshot { chunks: 0, .. })),
+            "{seen:?}"
+        );
+        pipeline.clock.advance(Duration::from_secs(5));
+        Clock::real().sleep(Duration::from_millis(50)).await;
+    }
+    holding.query_drop("UNLOCK TABLES").await.unwrap();
+    pipeline
+        .wait("copied", async || {
+            pipeline.clock.advance(Duration::from_secs(5));
+            matches!(progress(), Some(TableProgress::Streaming { .. }))
+        })
+        .await;
+    assert_eq!(text(&replica, &wait).await, "0");
+    pipeline.equal(&source).await;
 }
 
 /// The server lacks what comes next; the other one has it, until it is reset under the reader.

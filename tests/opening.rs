@@ -107,7 +107,7 @@ async fn is_followed(flavour: Flavour, options: &[&str]) {
         opened: AtomicUsize::new(0),
     };
     let kept = (Memory::new(Clock::real()), Arc::new(tempfile::tempdir().unwrap()));
-    let pipeline = Pipeline::from(Arc::new(source), clock, false, TABLES, kept);
+    let pipeline = Pipeline::from(Arc::new(source), clock, (false, None), TABLES, kept);
     pipeline.copied().await;
     pipeline.equal(&db).await;
     db.run(&[

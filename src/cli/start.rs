@@ -257,6 +257,7 @@ impl Ready {
             copy: until_copied || config.source.copies(),
             parallelism: config.source.parallelism(),
             max_rows_per_second: config.source.max_rows_per_second(),
+            max_replica_lag: config.source.max_replica_lag(),
             copied_when_lost: config.source.copied_when_lost(),
             until_copied,
         };

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::validate::Rules;
+
 /// Reads a duration; nothing if the text is not one.
 pub(super) fn parse(text: &str) -> Option<Duration> {
     if text == "0" {
@@ -21,6 +23,18 @@ pub(super) fn parse(text: &str) -> Option<Duration> {
     }
     let count: u64 = digits.parse().ok()?;
     count.checked_mul(seconds).map(Duration::from_secs)
+}
+
+/// The duration that a key has; anything else is a mistake.
+pub(super) fn above_zero(key: &str, text: &str, rules: &mut Rules<'_>) -> Option<Duration> {
+    let read = parse(text).filter(|duration| !duration.is_zero());
+    if read.is_none() {
+        let shown = rules.quote(key, text);
+        let cure = "write a whole number and s, m, h or d, such as 30s";
+        let what = format!("{shown} is no duration above zero");
+        rules.mistakes.add(key, what, cure);
+    }
+    read
 }
 
 #[cfg(test)]

@@ -121,6 +121,14 @@ impl SourceConfig {
         }
     }
 
+    /// How far a replica that is read may be behind while chunks are read.
+    pub fn max_replica_lag(&self) -> Option<Duration> {
+        match self {
+            SourceConfig::Mysql(source) => source.snapshot.max_replica_lag,
+            SourceConfig::Dynamodb(_) => None,
+        }
+    }
+
     /// Rows that copies read in a second. DynamoDB's Scans have a limit of their own, in read units.
     pub fn max_rows_per_second(&self) -> Option<NonZeroU64> {
         match self {
@@ -198,6 +206,8 @@ pub struct Snapshot {
     pub chunk_rows: u64,
     /// Rows that are read in a second, over all tables; `None`: as many as can be.
     pub max_rows_per_second: Option<NonZeroU64>,
+    /// How far a replica that is read may be behind while chunks are read; `None`: it does not matter.
+    pub max_replica_lag: Option<Duration>,
 }
 
 impl Snapshot {

@@ -146,6 +146,8 @@ pub(super) struct RawSnapshot {
     pub(super) chunk_rows: Option<u64>,
     /// Rows read in a second over all tables, at least 1; as many as can be unless set.
     pub(super) max_rows_per_second: Option<u64>,
+    /// Where a replica is read: how far it may be behind for a chunk to begin, such as `30s`; no limit unless set.
+    pub(super) max_replica_lag: Option<String>,
 }
 
 /// Whether tables are copied before they are followed.

@@ -30,7 +30,8 @@ fn good() -> Value {
                 "url": "mysql://replicator:${MYSQL_PASSWORD}@db:3307",
                 "tls": { "mode": "verify_ca", "ca": "/etc/ssl/rds.pem" },
                 "tables": ["shop.*", "!shop.tmp_*"],
-                "snapshot": { "mode": "initial", "parallelism": 2, "chunk_rows": 1000, "max_rows_per_second": 3000 },
+                "snapshot": { "mode": "initial", "parallelism": 2, "chunk_rows": 1000, "max_rows_per_second": 3000,
+                    "max_replica_lag": "30s" },
                 "server_id": 4711,
                 "on_position_lost": "stop"
             }
@@ -119,6 +120,7 @@ fn a_whole_configuration() {
             parallelism: 2,
             chunk_rows: 1000,
             max_rows_per_second: NonZeroU64::new(3000),
+            max_replica_lag: Some(Duration::from_secs(30)),
         }
     );
     assert_eq!(source.server_id, Some(4711));
@@ -316,6 +318,7 @@ const MISTAKES: &str = r#"
 /sources/0/mysql/snapshot/parallelism | 65 | sources[0].mysql.snapshot.parallelism
 /sources/0/mysql/snapshot/chunk_rows | 0 | sources[0].mysql.snapshot.chunk_rows
 /sources/0/mysql/snapshot/max_rows_per_second | 0 | sources[0].mysql.snapshot.max_rows_per_second
+/sources/0/mysql/snapshot/max_replica_lag | "0" | sources[0].mysql.snapshot.max_replica_lag
 /sources/0/mysql/snapshot/rows | 0 | sources[0].mysql.snapshot.rows
 /sources/0/mysql/server_id | 4294967296 | sources[0].mysql.server_id
 /sink/bigquery/project | "${MYSQL_PASSWORD}" | sink.bigquery.project

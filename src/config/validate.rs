@@ -15,7 +15,7 @@ use super::raw::{
 use super::template::Template;
 use super::{
     BucketKind, CheckpointPlace, Config, Login, MysqlSource, Overrides, Secret, Snapshot, SnapshotMode,
-    SourceConfig, TableMode, TablePatterns, Tls, TlsMode, Values, dynamodb, target, url,
+    SourceConfig, TableMode, TablePatterns, Tls, TlsMode, Values, duration, dynamodb, target, url,
 };
 
 /// What the rules need beside the values: how each was written, and where mistakes go.
@@ -336,11 +336,15 @@ fn snapshot(raw: &RawSnapshot, rules: &mut Rules<'_>) -> Option<Snapshot> {
             "write how many rows the source can bear to be read in a second, or remove it: then there is no limit",
         );
     }
+    let lag = raw.max_replica_lag.as_deref();
+    let max_replica_lag =
+        lag.and_then(|text| duration::above_zero("sources[0].mysql.snapshot.max_replica_lag", text, rules));
     Some(Snapshot {
         mode: mode?,
         parallelism: parallelism?,
         chunk_rows,
         max_rows_per_second: max_rows_per_second.flatten(),
+        max_replica_lag,
     })
 }
 

@@ -63,6 +63,8 @@ pub struct Plan {
     pub parallelism: usize,
     /// Rows that copies read in a second, over all tables; `None`: as many as can be.
     pub max_rows_per_second: Option<NonZeroU64>,
+    /// How far a replica that is read may be behind for a chunk to begin; `None`: it does not matter.
+    pub max_replica_lag: Option<Duration>,
     /// Whether every table is copied again where the log does not continue what was read of it.
     pub copied_when_lost: bool,
     /// Whether to end when every table is copied.
@@ -247,6 +249,7 @@ impl Running {
             parallelism: self.plan.parallelism,
             permits: Arc::new(Semaphore::new(self.plan.parallelism.max(1))),
             pace: Arc::new(Pace::new(self.plan.max_rows_per_second, self.parts.clock.clone())),
+            max_replica_lag: self.plan.max_replica_lag,
         };
         let opening = match self.plan.copy {
             false => Opening::Followed,

@@ -27,7 +27,7 @@ use crate::task;
 /// A chunk whose rows are not all handed over within this time is read again: the target remembers
 /// deletes for two days only, so rows must not be much older than their deletes.
 const CHUNK_TIME: Duration = Duration::from_secs(3600);
-/// How often it is looked whether a log that stands still moves.
+/// How often it is looked whether a log that stands still moves, or a replica that is behind.
 const STANDING: Duration = Duration::from_secs(5);
 /// Deliveries of one chunk that are under way at the same time.
 const CHUNK_DELIVERIES: usize = 4;
@@ -51,6 +51,8 @@ pub struct Copying {
     pub permits: Arc<Semaphore>,
     /// How fast all of them go.
     pub pace: Arc<Pace>,
+    /// How far a replica that is read may be behind for a chunk to begin.
+    pub max_replica_lag: Option<Duration>,
 }
 
 /// One chunk to copy.
@@ -284,15 +286,41 @@ async fn work_off(copying: &Copying, queue: Arc<Mutex<mpsc::Receiver<Work>>>) ->
 }
 
 impl Copying {
+    /// Waits until the source may be read from: the rows before were due, and a replica is near enough.
+    async fn in_turn(&self, work: &Work) -> Result<(), Failed> {
+        let stopped = self.stop.cancelled();
+        tokio::pin!(stopped);
+        tokio::select! {
+            biased;
+            () = &mut stopped => return Err(Failed::Stopped),
+            () = self.pace.allows() => {}
+        }
+        let Some(most) = self.max_replica_lag else {
+            return Ok(());
+        };
+        let table = &work.layout.table;
+        let is_open = || self.shared.routes.is_open(table, work.opening);
+        loop {
+            let lag = self
+                .again_while(is_open, "replica lag", || self.source.lag())
+                .await?;
+            let Some(lag) = lag.filter(|lag| *lag > most) else {
+                return Ok(());
+            };
+            tracing::warn!(%table, lag_s = lag.as_secs(), max_s = most.as_secs(), "chunk waits: the replica that is read is behind");
+            tokio::select! {
+                biased;
+                () = &mut stopped => return Err(Failed::Stopped),
+                () = self.shared.clock.sleep(STANDING) => {}
+            }
+        }
+    }
+
     /// Copies one chunk, as often as it takes. Returns its rows.
     async fn chunk(&self, work: &Work) -> Result<u64, Failed> {
         let mut attempts = Attempts::default();
         loop {
-            tokio::select! {
-                biased;
-                () = self.stop.cancelled() => return Err(Failed::Stopped),
-                () = self.pace.allows() => {}
-            }
+            self.in_turn(work).await?;
             let Ok(permit) = self.permits.acquire().await else {
                 return Err(Failed::Stopped);
             };

@@ -185,6 +185,11 @@ pub trait Source: fmt::Debug + Send + Sync {
     /// The table's size.
     fn estimate<'a>(&'a self, table: &'a TableId) -> BoxFuture<'a, Result<Estimate, SourceError>>;
 
+    /// How far the server that is read is behind the one that it copies; `None`: it copies none, or nobody knows.
+    fn lag(&self) -> BoxFuture<'_, Result<Option<Duration>, SourceError>> {
+        Box::pin(async { Ok(None) })
+    }
+
     /// How long the log is kept; `None` for a source that never forgets.
     fn retention(&self) -> BoxFuture<'_, Result<Option<Retention>, SourceError>> {
         Box::pin(async { Ok(None) })

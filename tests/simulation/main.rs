@@ -94,6 +94,7 @@ impl World {
             copy: true,
             parallelism: 3,
             max_rows_per_second: None,
+            max_replica_lag: None,
             copied_when_lost: false,
             until_copied: false,
         };

@@ -102,6 +102,7 @@ impl TestDb {
                 parallelism: 2,
                 chunk_rows: 100,
                 max_rows_per_second: None,
+                max_replica_lag: None,
             },
             server_id: None,
             copied_when_lost: false,

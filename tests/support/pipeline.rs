@@ -66,16 +66,17 @@ impl Pipeline {
         target: Memory,
         folder: Arc<tempfile::TempDir>,
     ) -> Pipeline {
-        let (clock, copied_when_lost) = (Clock::turnable(), source.copied_when_lost);
+        let clock = Clock::turnable();
+        let limits = (source.copied_when_lost, source.snapshot.max_replica_lag);
         let source = Arc::new(Mysql::new(source, clock.clone()));
-        Pipeline::from(source, clock, copied_when_lost, tables, (target, folder))
+        Pipeline::from(source, clock, limits, tables, (target, folder))
     }
 
     /// The same from any source.
     pub fn from(
         source: Arc<dyn Source>,
         clock: Clock,
-        copied_when_lost: bool,
+        (copied_when_lost, max_replica_lag): (bool, Option<Duration>),
         tables: &'static [&'static str],
         (target, folder): (Memory, Arc<tempfile::TempDir>),
     ) -> Pipeline {
@@ -93,6 +94,7 @@ impl Pipeline {
             copy: true,
             parallelism: 2,
             max_rows_per_second: None,
+            max_replica_lag,
             copied_when_lost,
             until_copied: false,
         };

@@ -37,6 +37,7 @@ fn config(rest: &str, write: &str) -> Config {
                 parallelism: 1,
                 chunk_rows: 1,
                 max_rows_per_second: None,
+                max_replica_lag: None,
             },
             server_id: None,
             copied_when_lost: false,

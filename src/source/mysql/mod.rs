@@ -28,6 +28,7 @@ pub mod lexer;
 pub mod preflight;
 pub mod query_event;
 mod quoting;
+mod replica;
 pub mod rows;
 pub mod server;
 mod sessions;

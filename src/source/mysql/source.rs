@@ -1,6 +1,7 @@
 //! A MySQL or MariaDB server as the pipeline sees it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
@@ -12,6 +13,7 @@ use super::connect::Connector;
 use super::domains::read_domains;
 use super::error::MysqlError;
 use super::quoting::quoted_table;
+use super::replica::read_lag;
 use super::server::{LogFile, ServerInfo, read_gtid_sets};
 use super::sessions::Sessions;
 use super::stream::error::StreamError;
@@ -468,6 +470,15 @@ impl Source for Mysql {
             let estimate = read_estimate(&mut conn, table).await.map_err(boxed)?;
             self.sessions.give(conn);
             Ok(estimate)
+        })
+    }
+
+    fn lag(&self) -> BoxFuture<'_, Result<Option<Duration>, SourceError>> {
+        Box::pin(async move {
+            let mut conn = self.sessions.take().await.map_err(boxed)?;
+            let lag = read_lag(&mut conn).await.map_err(boxed)?;
+            self.sessions.give(conn);
+            Ok(lag)
         })
     }
 
