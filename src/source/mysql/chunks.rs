@@ -57,6 +57,10 @@ impl Classify for ChunkError {
         }
     }
 
+    fn outdated(&self) -> bool {
+        matches!(self, ChunkError::Mysql(error) if error.outdated())
+    }
+
     fn hint(&self) -> Option<String> {
         match self {
             ChunkError::NoKey { table } => Some(format!(
