@@ -299,9 +299,16 @@ impl Routes {
         }
     }
 
-    /// Asks for something to be done about a table; replaces what was asked before and is not begun.
+    /// Asks for something to be done about a table; replaces what was asked before and is not begun. A change that the
+    /// table's rows wait for stays: nothing else would release them, and whatever else is due is looked for after it.
     pub fn ask(&self, table: &TableId, work: Work) {
-        self.with(|tables| tables.work.insert(table.clone(), work));
+        self.with(|tables| {
+            let waited_for = matches!(tables.routes.get(table), Some(Route::Flowing { held: true, .. }))
+                && matches!(tables.work.get(table), Some(Work::Change(_)));
+            if !(waited_for && matches!(work, Work::Look)) {
+                tables.work.insert(table.clone(), work);
+            }
+        });
         self.wanted.notify_one();
     }
 

@@ -1,3 +1,4 @@
+use super::super::work::Change;
 use super::*;
 use crate::checkpoint::{Applying, Phase};
 use crate::event::{
@@ -133,4 +134,22 @@ fn whoever_copied_a_table_is_superseded_when_it_is_opened_again() {
     assert!(routes.is_open(&table, opening));
     routes.open(&state());
     assert!(!routes.is_open(&table, opening));
+}
+
+/// TRUNCATE asks for a look, and the ALTER that follows it at once has its rows held until it is carried out.
+#[tokio::test]
+async fn a_change_that_rows_wait_for_is_not_replaced_by_a_look() {
+    let (routes, table) = (Routes::default(), TableId::new("s", "t"));
+    let change = || Work::Change(Box::new(Change::seen_in(&rows(&["id", "a"], 20))));
+    routes.open(&state());
+    assert!(routes.hold(&table));
+    routes.ask(&table, change());
+    routes.ask(&table, Work::Look);
+    assert_eq!(routes.wanted(|_| false).await, (table.clone(), change()));
+    assert!(routes.is_idle());
+    // Of a table that is closed, only its state says what is due.
+    routes.ask(&table, change());
+    routes.close(&table);
+    routes.ask(&table, Work::Look);
+    assert_eq!(routes.wanted(|_| false).await, (table, Work::Look));
 }
