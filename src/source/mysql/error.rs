@@ -119,9 +119,9 @@ const GONE_CODES: [u16; 5] = [1049, 1051, 1054, 1146, 1347];
 
 /// Errors of one table (<https://dev.mysql.com/doc/mysql-errors/8.4/en/server-error-reference.html>): it was not
 /// granted, is damaged, its file was discarded or cannot be decrypted, or what it stands for (MERGE, FEDERATED) fails.
-const TABLE_CODES: [u16; 20] = [
-    1030, 1034, 1035, 1142, 1143, 1148, 1168, 1194, 1195, 1286, 1296, 1429, 1430, 1431, 1712, 1812, 1814,
-    1877, 1932, 3185,
+const TABLE_CODES: [u16; 21] = [
+    1030, 1034, 1035, 1142, 1143, 1148, 1168, 1194, 1195, 1286, 1296, 1429, 1430, 1431, 1472, 1712, 1812,
+    1814, 1877, 1932, 3185,
 ];
 
 /// Errors that pass by themselves (<https://dev.mysql.com/doc/mysql-errors/8.4/en/server-error-reference.html>):
@@ -350,6 +350,8 @@ mod tests {
         let table = TableId::new("shop", "orders");
         assert_eq!(server(1142).of_table(&table).fault(), Fault::Table(table.clone()));
         assert_eq!(server(1814).of_table(&table).fault(), Fault::Table(table.clone()));
+        // A MERGE table whose parts are gone.
+        assert_eq!(server(1472).of_table(&table).fault(), Fault::Table(table.clone()));
         assert_eq!(server(1146).of_table(&table).fault(), Fault::RETRY);
         assert_eq!(server(1049).of_table(&table).fault(), Fault::RETRY);
         assert!(server(1146).of_table(&table).outdated());
