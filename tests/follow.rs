@@ -268,22 +268,43 @@ async fn statements_without_row_events_are_followed() {
     pipeline.stop().await;
 }
 
-/// Commits that are in the log and not yet in the engine (semi-synchronous replication, AFTER_SYNC, no
-/// replica to acknowledge) while the snapshot is taken: it sees the rows as they were, the log has what
+/// A server whose commits stand still between log and engine once `SLOW` was run (semi-synchronous replication, AFTER_SYNC,
+/// no replica to acknowledge).
+fn slow_to_commit(options: &[&str]) -> TestDb {
+    let slow = [
+        "--plugin-load-add=semisync_source.so",
+        "--rpl-semi-sync-source-wait-point=AFTER_SYNC",
+        "--rpl-semi-sync-source-timeout=8000",
+    ];
+    TestDb::start(Flavour::Mysql, &[options, &slow].concat())
+}
+
+const SLOW: &str = "SET GLOBAL rpl_semi_sync_source_enabled = ON";
+
+/// Waits until a commit stands still.
+async fn stands_still(db: &TestDb) {
+    let mut probe = db.connect().await;
+    for _ in 0..100 {
+        let waiting: Option<u64> = probe
+            .query_first("SELECT COUNT(*) FROM information_schema.processlist WHERE state LIKE 'Waiting for semi-sync%'")
+            .await
+            .unwrap();
+        if waiting == Some(1) {
+            return;
+        }
+        Clock::real().sleep(Duration::from_millis(50)).await;
+    }
+    panic!("no commit stands still");
+}
+
+/// Commits that are in the log and not yet in the engine while the snapshot is taken: it sees the rows as they were, the log has what
 /// became of them. Nothing deleted comes back, nothing updated stays old.
 #[tokio::test]
 async fn a_snapshot_amid_stalled_commits() {
-    let db = TestDb::start(
-        Flavour::Mysql,
-        &[
-            "--plugin-load-add=semisync_source.so",
-            "--rpl-semi-sync-source-wait-point=AFTER_SYNC",
-            "--rpl-semi-sync-source-timeout=8000",
-        ],
-    );
+    let db = slow_to_commit(&[]);
     db.run(SCHEMA).await;
     load(&db, 1, 300).await;
-    db.run(&["SET GLOBAL rpl_semi_sync_source_enabled = ON"]).await;
+    db.run(&[SLOW]).await;
     let mut conn = db.connect().await;
     let stalled = task::spawn("stalled commit", async move {
         for statement in [
@@ -296,18 +317,7 @@ async fn a_snapshot_amid_stalled_commits() {
             conn.query_drop(statement).await.unwrap();
         }
     });
-    // It is in the log when the log has grown past it, and stands still there.
-    let mut probe = db.connect().await;
-    for _ in 0..100 {
-        let waiting: Option<u64> = probe
-            .query_first("SELECT COUNT(*) FROM information_schema.processlist WHERE state LIKE 'Waiting for semi-sync%'")
-            .await
-            .unwrap();
-        if waiting == Some(1) {
-            break;
-        }
-        Clock::real().sleep(Duration::from_millis(50)).await;
-    }
+    stands_still(&db).await;
     assert!(!stalled.is_finished());
     let pipeline = Pipeline::start(&db, TABLES);
     pipeline.copied().await;
@@ -320,6 +330,41 @@ async fn a_snapshot_amid_stalled_commits() {
     stalled.join().await.unwrap();
     pipeline.equal(&db).await;
     pipeline.stop().await;
+}
+
+/// A change of columns that is in the log and not yet in the catalog is waited for: rows that exist changed with it.
+async fn a_stalled_change_is_followed(options: &[&str]) {
+    let db = slow_to_commit(options);
+    db.run(SCHEMA).await;
+    load(&db, 1, 300).await;
+    let pipeline = Pipeline::start(&db, TABLES);
+    pipeline.copied().await;
+    pipeline.equal(&db).await;
+    db.run(&[SLOW]).await;
+    let mut conn = db.connect().await;
+    let stalled = task::spawn("stalled change", async move {
+        for statement in [
+            "SET sql_mode = ''",
+            "ALTER TABLE shop.orders MODIFY note VARCHAR(6)",
+        ] {
+            conn.query_drop(statement).await.unwrap();
+        }
+    });
+    stands_still(&db).await;
+    assert!(!stalled.is_finished());
+    stalled.join().await.unwrap();
+    pipeline.equal(&db).await;
+    pipeline.stop().await;
+}
+
+#[tokio::test]
+async fn a_stalled_change_is_followed_by_gtid() {
+    a_stalled_change_is_followed(&[]).await;
+}
+
+#[tokio::test]
+async fn a_stalled_change_is_followed_by_position() {
+    a_stalled_change_is_followed(&["--gtid-mode=OFF", "--enforce-gtid-consistency=OFF"]).await;
 }
 
 /// What is made one statement after the other, faster than tables are opened.

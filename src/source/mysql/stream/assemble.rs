@@ -39,6 +39,8 @@ pub struct Altered {
     pub said: Option<AlterSaid>,
     /// The transaction.
     pub at: TxnStart,
+    /// Its identifier, if it has one.
+    pub gtid: Option<GlobalId>,
     /// The statement.
     pub statement: Arc<str>,
 }
@@ -62,7 +64,7 @@ pub(super) struct Mapped {
 #[derive(Debug)]
 pub(super) struct Txn {
     pub(super) start: TxnStart,
-    gtid: Option<GlobalId>,
+    pub(super) gtid: Option<GlobalId>,
     pub(super) committed_micros: Option<i64>,
     /// Ordinal of the next row image.
     pub(super) next_ordinal: u64,

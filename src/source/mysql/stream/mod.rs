@@ -11,6 +11,7 @@ use mysql_common::binlog::events::GtidEvent;
 use mysql_common::packets::Tag;
 
 pub mod assemble;
+mod committed;
 pub mod error;
 #[cfg(test)]
 mod golden;
@@ -147,9 +148,11 @@ impl BinlogItems {
             table,
             said,
             at,
+            gtid,
             statement,
         } = altered;
         let mut conn = self.dumps.connector.connect_query().await?;
+        committed::committed(&mut conn, &table, gtid.as_ref()).await?;
         let after = read_table(&mut conn, &table).await?;
         // The connection's end needs no answer.
         drop(conn);

@@ -127,12 +127,14 @@ impl Assembler {
         tables: BTreeSet<TableId>,
         out: &mut Vec<Out>,
     ) -> Result<(), StreamError> {
-        let at = self.open_txn(event)?.start;
+        let txn = self.open_txn(event)?;
+        let (at, gtid) = (txn.start, txn.gtid.clone());
         out.extend(tables.into_iter().map(|table| {
             Out::Altered(Altered {
                 table,
                 said: said.cloned(),
                 at,
+                gtid: gtid.clone(),
                 statement: shown(text),
             })
         }));
