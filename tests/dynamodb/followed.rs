@@ -185,6 +185,8 @@ async fn through_everything(first_load: &'static str, seed: u64) {
         running.kill();
         world.write(60).await;
         world.split();
+        // The first read of a start only looks whether it may.
+        world.server.fail("GetRecords", Fault::ExpiredIterator, 1);
         running = world.run();
         world.write(60).await;
     }
