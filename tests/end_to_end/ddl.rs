@@ -96,6 +96,21 @@ async fn statements_that_change_tables_are_followed() {
     world.equal_but(&[("t", "b", "b_v2")]).await;
 }
 
+/// Where foreign keys change rows of which the log does not tell, that is said of a table that comes later too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_foreign_key_that_comes_later_is_warned_of() {
+    let db = TestDb::start(Flavour::Mysql, &["--innodb-native-foreign-keys=ON"]);
+    let world = World::with(db, SCHEMA).await;
+    let _running = world.start(None);
+    world.equal().await;
+    let child = "CREATE TABLE shop.child (id INT PRIMARY KEY, other INT, \
+                 CONSTRAINT of_other FOREIGN KEY (other) REFERENCES shop.other (id) ON DELETE CASCADE)";
+    world.db.run(&[child]).await;
+    world.equal().await;
+    let log = world.log();
+    assert!(log.contains("shop.child by of_other of shop.other"), "{log}");
+}
+
 /// The program is killed where it is about to change a target's columns, where it has, and where it has swept,
 /// and goes on.
 #[cfg(feature = "failpoints")]

@@ -2,6 +2,7 @@
 //! because each one costs the server a walk over its dictionary (MariaDB: over its table files).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
 
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Params, Row, Value};
@@ -34,6 +35,18 @@ pub struct Cascade {
     pub parent: TableId,
     /// The constraint's name.
     pub constraint: String,
+}
+
+impl fmt::Display for Cascade {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} by {} of {}", self.child, self.constraint, self.parent)
+    }
+}
+
+impl Cascade {
+    /// What can be done where the log does not tell of such changes.
+    pub const CURE: &str = "use MySQL 9.6 or later with innodb_native_foreign_keys=OFF, or delete children in the application, \
+                            or resync the children after such changes";
 }
 
 /// How often the catalog is read again if its parts do not fit each other: DDL ran in between.
@@ -100,8 +113,8 @@ pub async fn read_estimate(conn: &mut Conn, table: &TableId) -> Result<Estimate,
 ///
 /// # Errors
 /// [`MysqlError`] of the query.
-pub async fn read_cascades(conn: &mut Conn, tables: &[TableFacts]) -> Result<Vec<Cascade>, MysqlError> {
-    let schemas: BTreeSet<&str> = tables.iter().map(|table| table.id.schema()).collect();
+pub async fn read_cascades(conn: &mut Conn, tables: &[&TableId]) -> Result<Vec<Cascade>, MysqlError> {
+    let schemas: BTreeSet<&str> = tables.iter().map(|table| table.schema()).collect();
     if schemas.is_empty() {
         return Ok(Vec::new());
     }
@@ -122,7 +135,7 @@ pub async fn read_cascades(conn: &mut Conn, tables: &[TableFacts]) -> Result<Vec
             parent: TableId::new(parent_schema, parent),
             constraint,
         })
-        .filter(|cascade| tables.iter().any(|table| table.id == cascade.child))
+        .filter(|cascade| tables.contains(&&cascade.child))
         .collect())
 }
 

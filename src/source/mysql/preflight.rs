@@ -48,7 +48,10 @@ impl Facts {
         let tables = catalog_read::list_tables(conn, patterns).await?;
         let catalog = catalog_read::read_tables(conn, patterns).await?;
         let cascades = match server.hidden_cascades {
-            true => catalog_read::read_cascades(conn, &tables).await?,
+            true => {
+                let ids: Vec<&TableId> = tables.iter().map(|table| &table.id).collect();
+                catalog_read::read_cascades(conn, &ids).await?
+            }
             false => Vec::new(),
         };
         Ok(Facts {
@@ -466,16 +469,7 @@ impl Findings {
     }
 
     fn cascades(&mut self, facts: &Facts) {
-        let hidden: Vec<String> = facts
-            .cascades
-            .iter()
-            .map(|cascade| {
-                format!(
-                    "{} by {} of {}",
-                    cascade.child, cascade.constraint, cascade.parent
-                )
-            })
-            .collect();
+        let hidden: Vec<String> = facts.cascades.iter().map(ToString::to_string).collect();
         if !hidden.is_empty() {
             self.add(
                 Severity::Warning,
@@ -484,8 +478,7 @@ impl Findings {
                     "rows that these foreign keys change by themselves are not in the log: {}",
                     shortened(&hidden)
                 ),
-                "use MySQL 9.6 or later with innodb_native_foreign_keys=OFF, or delete children in the application, \
-                 or resync the children after such changes",
+                Cascade::CURE,
             );
         }
     }

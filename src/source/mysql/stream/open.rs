@@ -98,6 +98,7 @@ impl Opener<'_> {
         Dumps {
             connector: self.connector.clone(),
             flavour: info.flavour,
+            hidden_cascades: info.hidden_cascades,
             reader_id: Arc::clone(&self.reader_id),
         }
     }
@@ -216,6 +217,8 @@ impl Opener<'_> {
 pub(super) struct Dumps {
     pub(super) connector: Connector,
     pub(super) flavour: Flavour,
+    /// Whether foreign keys change rows of which the log does not tell.
+    pub(super) hidden_cascades: bool,
     pub(super) reader_id: Arc<ReaderId>,
 }
 
