@@ -99,7 +99,8 @@ impl Form {
     pub(super) fn of(kind: ColumnType, target: &str, in_key: bool) -> Option<Form> {
         let form = match (kind, target) {
             (ColumnType::Bool, "BOOL" | "BOOLEAN")
-            | (ColumnType::Int64, "INT64" | "INTEGER")
+            // A column that was widened once takes narrower values too.
+            | (ColumnType::Int64, "INT64" | "INTEGER" | "NUMERIC" | "BIGNUMERIC")
             | (ColumnType::UInt64, "NUMERIC" | "BIGNUMERIC")
             | (ColumnType::Decimal { .. }, "NUMERIC" | "BIGNUMERIC" | "STRING")
             | (ColumnType::Float32 | ColumnType::Float64, "FLOAT64" | "FLOAT")

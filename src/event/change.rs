@@ -197,6 +197,8 @@ pub enum DdlWhat {
         layout: Arc<TableLayout>,
         /// What the statement said of them.
         said: AlterSaid,
+        /// Whether they were read too late to tell what it did.
+        late: Late,
     },
     /// A table of this name is there that was not before, or in the place of another one.
     Created,
@@ -215,6 +217,20 @@ pub struct AlterSaid {
     pub renamed: Vec<(String, String)>,
     /// Columns that were added with nothing but NULL in the rows that existed.
     pub added_empty: Vec<String>,
+    /// Whether it did anything to columns at all.
+    pub columns: bool,
+}
+
+/// Whether the columns that were read after a statement may be those after several ones. What each of them did to
+/// the values of rows that exist cannot be told then: a column that was dropped and added again looks like one that stayed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Late {
+    /// No.
+    No,
+    /// An earlier process may have read them after this statement too; if so, nothing seems to change.
+    IfUnchanged,
+    /// They were read before, when this statement was in the log already.
+    Yes,
 }
 
 /// One thing that a source says.

@@ -19,7 +19,9 @@ pub mod table;
 pub mod value;
 pub mod xa;
 
-pub use change::{AlterSaid, Break, BreakCause, Change, CommitPoint, Ddl, DdlWhat, Item, Op, RowChanges};
+pub use change::{
+    AlterSaid, Break, BreakCause, Change, CommitPoint, Ddl, DdlWhat, Item, Late, Op, RowChanges,
+};
 pub use chunk::{Bound, Chunk, ReadAt};
 pub use domain::{DomainGtid, DomainPosition, DomainState, GlobalId, Seen};
 pub use gtid::{Gtid, GtidSet, GtidSource, Interval};

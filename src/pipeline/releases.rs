@@ -15,7 +15,7 @@ use super::routes::Verdict;
 use super::steer::{Answer, Refusal};
 use super::work::{Change, Work};
 use crate::checkpoint::TableState;
-use crate::event::{Break, Ddl, DdlWhat, RowChanges, TableId, TxnStart};
+use crate::event::{AlterSaid, Break, Ddl, DdlWhat, Late, RowChanges, TableId, TableLayout, TxnStart};
 use crate::fault::boxed;
 use crate::sink::{Batch, Pending};
 use crate::source::image_bytes;
@@ -89,13 +89,23 @@ impl Follow {
                 routes.raise(&table, ddl.at);
                 self.marks.push(Mark::Truncated { table, at: ddl.at });
             }
-            DdlWhat::Altered { layout, said } if flows => {
-                if !routes.is_current(layout, ddl.at) && !routes.changed_after(&table, ddl.at) {
+            DdlWhat::Altered { layout, said, late } if flows => {
+                let (current, again) = (
+                    routes.is_current(layout, ddl.at),
+                    routes.changed_after(&table, ddl.at),
+                );
+                let late = match late {
+                    Late::No => false,
+                    Late::IfUnchanged => current,
+                    Late::Yes => true,
+                } && !routes.changed_from(&table, ddl.at);
+                if late || (!current && !again) {
                     let change = Change {
                         at: ddl.at,
                         layout: Arc::clone(layout),
-                        said: said.clone(),
+                        said: if late { left_of(said, layout) } else { said.clone() },
                         statement: Arc::clone(&ddl.statement),
+                        late,
                     };
                     self.changed(&table, change);
                     return true;
@@ -320,6 +330,20 @@ impl Follow {
         packet.finish();
         Ok(None)
     }
+}
+
+/// What a statement said that is still so of columns which were read later: names that changed since say nothing.
+fn left_of(said: &AlterSaid, layout: &TableLayout) -> AlterSaid {
+    let has = |name: &str| {
+        let lower = name.to_lowercase();
+        layout
+            .columns
+            .iter()
+            .any(|column| column.name.as_str().to_lowercase() == lower)
+    };
+    let mut left = said.clone();
+    left.renamed.retain(|(old, new)| has(new) && !has(old));
+    left
 }
 
 /// A delivery that goes on by itself.

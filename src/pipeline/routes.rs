@@ -223,6 +223,16 @@ impl Routes {
         })
     }
 
+    /// Whether columns changed at a place of the log or after it, as far as was read before.
+    pub fn changed_from(&self, table: &TableId, at: TxnStart) -> bool {
+        self.with(|tables| match tables.routes.get(table) {
+            Some(Route::Flowing { layouts, .. }) => layouts
+                .last()
+                .is_some_and(|(since, _)| since.is_some_and(|since| since >= at)),
+            Some(Route::Closed | Route::Gone | Route::Parked) | None => false,
+        })
+    }
+
     /// Every announced table.
     pub fn tables(&self) -> Vec<TableId> {
         self.with(|tables| tables.routes.keys().cloned().collect())

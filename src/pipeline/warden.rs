@@ -20,7 +20,7 @@ use super::snapshot::{self, Copying, Failed, sink_failed};
 use super::work::{Change, Work};
 use crate::checkpoint::{Applying, Phase, TableState};
 use crate::config::{AddedDefault, Adding, SchemaChanges};
-use crate::event::{AlterSaid, Break, BreakCause, LogPosition, TableId, TableLayout, TxnStart};
+use crate::event::{AlterSaid, Break, BreakCause, LogPosition, TableId, TableLayout};
 use crate::failpoint;
 use crate::schema::{self, Planned, Unfit};
 use crate::sink::BoxFuture;
@@ -130,7 +130,7 @@ impl Warden {
         }
         let planned = match self.plan(&state, &change.layout, &change.said) {
             Ok(planned) => planned,
-            Err(unfit) => return Ok(self.unfit(table, &unfit, change.at).await?),
+            Err(unfit) => return Ok(self.unfit(table, &unfit, &change).await?),
         };
         self.tell_held(table, &planned);
         let copying = matches!(
@@ -139,6 +139,10 @@ impl Warden {
         );
         let refill = match (&planned.refill, copying) {
             (_, true) => Some("its columns changed while it was being copied".to_owned()),
+            (_, false) if change.late => {
+                let reason = "several statements changed it before its columns were read";
+                self.affordable(table, reason).await?
+            }
             (Some(reason), false) => self.affordable(table, reason).await?,
             (None, false) => None,
         };
@@ -198,8 +202,19 @@ impl Warden {
         )
     }
 
-    /// A change that no change of the target's columns can follow.
-    async fn unfit(&self, table: &TableId, unfit: &Unfit, at: TxnStart) -> Result<(), PipelineError> {
+    /// A change that no change of the target's columns can follow. Of one whose statement was not seen in time, names
+    /// that changed are not known: the columns that the table has by now may fit, and are seen where it is opened again.
+    async fn unfit(&self, table: &TableId, unfit: &Unfit, change: &Change) -> Result<(), PipelineError> {
+        if change.late || change.statement.is_empty() {
+            let routes = &self.copying.shared.routes;
+            routes.close(table);
+            self.durably(|reply| Message::Reopen(table.clone(), unfit.to_string(), reply))
+                .await?;
+            self.let_go(Release::Drop(table.clone())).await?;
+            routes.ask(table, Work::Look);
+            return Ok(());
+        }
+        let at = change.at;
         let mark = Mark::Park(Break {
             table: table.clone(),
             cause: BreakCause::LayoutChanged(unfit.to_string()),

@@ -24,6 +24,8 @@ pub struct Change {
     pub said: AlterSaid,
     /// The statement, if one was seen.
     pub statement: Arc<str>,
+    /// Whether the columns may be those after several statements: what became of values is not known then.
+    pub late: bool,
 }
 
 impl Change {
@@ -34,6 +36,7 @@ impl Change {
             layout: Arc::clone(&changes.layout),
             said: AlterSaid::default(),
             statement: Arc::from(""),
+            late: false,
         }
     }
 }

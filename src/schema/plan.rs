@@ -364,6 +364,7 @@ fn without_circles(said: &AlterSaid) -> (AlterSaid, Vec<String>) {
     let rest = AlterSaid {
         renamed: lines,
         added_empty: said.added_empty.clone(),
+        columns: said.columns,
     };
     (rest, circles.into_iter().map(|(_, new)| new).collect())
 }

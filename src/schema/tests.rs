@@ -39,6 +39,7 @@ fn hints(renamed: &[(&str, &str)], added_empty: &[&str]) -> AlterSaid {
     AlterSaid {
         renamed: renamed.iter().map(pair).collect(),
         added_empty: added_empty.iter().map(|name| (*name).to_owned()).collect(),
+        columns: true,
     }
 }
 

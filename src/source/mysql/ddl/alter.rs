@@ -10,6 +10,8 @@ use crate::event::{AlterSaid, TableId};
 enum Clause<'a> {
     /// Definitions only.
     Definition,
+    /// A column becomes another one under its name.
+    Column,
     /// The table gets this name.
     Rename(TableId),
     /// Rows change without rows events; another table may be part of it.
@@ -56,15 +58,24 @@ fn alter_table(cursor: &Cursor<'_>, table: TableId, ignore: bool) -> Statement {
                 rows = true;
                 tables.extend(other);
             }
+            Clause::Column => said.columns = true,
             Clause::Adds(columns) => {
+                said.columns = true;
                 for (name, empty) in columns {
                     said.added_empty.extend(empty.then(|| name.to_string()));
                     added.push(name);
                 }
             }
-            Clause::Drops(name) => dropped.push(name),
-            Clause::RenamesColumn(old, new) if old.eq_ignore_ascii_case(&new) => {}
-            Clause::RenamesColumn(old, new) => said.renamed.push((old.to_string(), new.to_string())),
+            Clause::Drops(name) => {
+                said.columns = true;
+                dropped.push(name);
+            }
+            Clause::RenamesColumn(old, new) => {
+                said.columns = true;
+                if !old.eq_ignore_ascii_case(&new) {
+                    said.renamed.push((old.to_string(), new.to_string()));
+                }
+            }
         }
     }
     // Column names compare without case; so does this, for the letters that names are mostly made of.
@@ -105,6 +116,7 @@ fn clause<'a>(part: &mut Cursor<'a>) -> Clause<'a> {
         "DROP" => drop_clause(part),
         "ADD" => add_clause(part),
         "MODIFY" | "CHANGE" if is_generated(part) => Clause::Rows(None),
+        "MODIFY" | "CONVERT" => Clause::Column,
         "CHANGE" => {
             part.take("COLUMN");
             part.take_if_exists();

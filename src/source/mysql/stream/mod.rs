@@ -3,7 +3,7 @@
 //! their sums and asks the catalog where a statement may have changed a table's columns. Rows of XA
 //! transactions that are due and not at hand, `replay` reads again.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,7 +39,9 @@ use super::decoder::Decoder;
 use super::dump::{Dump, Event, uncompressed_size};
 use super::error::MysqlError;
 use crate::clock::Clock;
-use crate::event::{Break, BreakCause, Ddl, DdlWhat, GlobalId, Gtid, GtidSource, Item};
+use crate::event::{
+    BinlogCoord, Break, BreakCause, Ddl, DdlWhat, GlobalId, Gtid, GtidSource, Item, Late, TableId,
+};
 use crate::fault::boxed;
 use crate::source::{BoxFuture, ItemStream, SourceError};
 
@@ -58,6 +60,12 @@ pub struct BinlogItems {
     replay: Option<Replaying>,
     waits: Waits,
     quiet: Quiet,
+    /// Shows where the log ends.
+    end_statement: &'static str,
+    /// Up to where the log may be in the columns that were read of a table.
+    read_to: HashMap<TableId, BinlogCoord>,
+    /// The log's end when it was opened.
+    opened_to: BinlogCoord,
 }
 
 impl std::fmt::Debug for BinlogItems {
@@ -74,7 +82,7 @@ impl BinlogItems {
         assembler: Assembler,
         dumps: Dumps,
         clock: Clock,
-        end_statement: &'static str,
+        (end_statement, opened_to): (&'static str, BinlogCoord),
     ) -> BinlogItems {
         BinlogItems {
             stream,
@@ -85,6 +93,9 @@ impl BinlogItems {
             out: VecDeque::new(),
             replay: None,
             waits: Waits::default(),
+            end_statement,
+            read_to: HashMap::new(),
+            opened_to,
         }
     }
 
@@ -151,6 +162,13 @@ impl BinlogItems {
             gtid,
             statement,
         } = altered;
+        let late = match self.read_to.get(&table) {
+            _ if said.as_ref().is_none_or(|said| !said.columns) => Late::No,
+            Some(read_to) if at.coord < *read_to => Late::Yes,
+            Some(_) => Late::No,
+            None if at.coord < self.opened_to => Late::IfUnchanged,
+            None => Late::No,
+        };
         let mut conn = self.dumps.connector.connect_query().await?;
         committed::committed(&mut conn, &table, gtid.as_ref()).await?;
         let after = read_table(&mut conn, &table).await?;
@@ -159,6 +177,10 @@ impl BinlogItems {
                 let cure = Cascade::CURE;
                 tracing::warn!(%table, foreign_key = %cascade, cure, "rows that a foreign key changes by itself are not in the log");
             }
+        }
+        // What is in the log by now may be in those columns.
+        if let Some(end) = open::end(&mut conn, self.end_statement).await? {
+            self.read_to.insert(table.clone(), end);
         }
         // The connection's end needs no answer.
         drop(conn);
@@ -175,6 +197,7 @@ impl BinlogItems {
                 Ok(decoder) => DdlWhat::Altered {
                     layout: Arc::clone(decoder.layout()),
                     said,
+                    late,
                 },
                 Err(error) => {
                     let cause = BreakCause::LayoutUnknown(error.to_string());

@@ -20,7 +20,7 @@ use crate::source::mysql::domains::read_domains_at;
 use crate::source::mysql::dump::{Begin, Dump, Request};
 use crate::source::mysql::error::MysqlError;
 use crate::source::mysql::lexer::Dialect;
-use crate::source::mysql::server::{Flavour, LogFile, ServerInfo};
+use crate::source::mysql::server::{Flavour, LogFile, ServerInfo, read_end};
 
 /// What opening needs.
 #[derive(Debug)]
@@ -82,7 +82,8 @@ impl Opener<'_> {
             info.gtid_purged.clone().unwrap_or_default(),
         );
         assembler.resume(&position.prepared);
-        let end = info.end_statement();
+        let opened_to = coord(info.current.as_ref()).unwrap_or_else(|| BinlogCoord::file_start(0));
+        let end = (info.end_statement(), opened_to);
         let mut items = BinlogItems::new(stream, assembler, dumps, self.clock.clone(), end);
         // The first events name the file: the position comes back in the coordinates of this log.
         while items.step().await? != kind::FORMAT_DESCRIPTION {}
@@ -210,6 +211,26 @@ impl Opener<'_> {
             }
         }
     }
+}
+
+/// The end of the log that a server writes now; `None` where it does not say.
+///
+/// # Errors
+/// The server cannot be asked.
+pub(super) async fn end(
+    conn: &mut mysql_async::Conn,
+    statement: &'static str,
+) -> Result<Option<BinlogCoord>, MysqlError> {
+    Ok(coord(read_end(conn, statement).await?.as_ref()))
+}
+
+fn coord(current: Option<&LogFile>) -> Option<BinlogCoord> {
+    let current = current?;
+    let file = super::raw::suffix(&current.name)?;
+    Some(BinlogCoord {
+        file,
+        offset: current.bytes,
+    })
 }
 
 /// Begins dumps of one server's log.

@@ -162,7 +162,11 @@ impl Assembler {
         self.happened(event, &gone, &DdlWhat::Dropped, text, out)?;
         self.altered(event, (None, text), came, out)?;
         let swapped = self.of_ours(&swapped);
-        self.altered(event, (Some(&AlterSaid::default()), text), swapped, out)
+        let said = AlterSaid {
+            columns: true,
+            ..AlterSaid::default()
+        };
+        self.altered(event, (Some(&said), text), swapped, out)
     }
 
     /// A write that was logged as a statement. Which tables it wrote to is known for certain only where
