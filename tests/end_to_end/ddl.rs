@@ -1,5 +1,9 @@
 //! Statements that change tables, under a load, and the program killed amid what follows from them.
 
+mod alter;
+mod suite;
+mod tables;
+
 use std::time::Duration;
 
 use replicator::clock::Clock;
@@ -155,4 +159,16 @@ async fn killed_amid_changes_of_tables() {
         let _running = world.start(None);
         world.equal().await;
     }
+}
+
+/// Everything that can be done to the columns of a table.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn every_change_of_columns() {
+    suite::follow_all(alter::CASES, tables::PARKED, 1, 0).await;
+}
+
+/// Everything else that statements do to tables.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn every_change_of_tables() {
+    suite::follow_all(tables::CASES, &[], 2, 0).await;
 }

@@ -144,6 +144,17 @@ impl World {
         String::from_utf8_lossy(&log[log.len().saturating_sub(8000)..]).into_owned()
     }
 
+    /// What the log says of tables.
+    pub(super) fn log_of<'a>(&self, names: impl Iterator<Item = &'a String>) -> String {
+        let log = std::fs::read(self.log_path()).unwrap_or_default();
+        let log = String::from_utf8_lossy(&log);
+        let names: Vec<String> = names.map(|name| format!("shop.{name}\"")).collect();
+        let lines = log
+            .lines()
+            .filter(|line| names.iter().any(|name| line.contains(name)));
+        lines.collect::<Vec<_>>().join("\n")
+    }
+
     /// Runs a command to its end: exit code and what it said on standard error.
     pub(super) fn output(&self, command: &str) -> (Option<i32>, String) {
         self.output_of(&[command])
@@ -181,35 +192,45 @@ impl World {
         let mut found = Vec::new();
         let mut conn = self.db.connect().await;
         for layout in self.layouts().await {
-            let name = layout.table.name();
-            let changes = !layout.is_keyed() || name == "events";
-            let target = TargetTable {
-                client: reqwest::Client::new(),
-                rest: self.target.rest_url(),
-                project: "test".to_owned(),
-                jobs_project: "test".to_owned(),
-                dataset: dataset_name(layout.table.schema()),
-                table: format!("{}{}", table_name(name), if changes { "_latest" } else { "" }),
-                bearer: None,
-            };
-            let spelled = layout.columns.iter().map(|column| {
-                let there = column_name(column.name.as_str());
-                (column.name.clone(), there)
-            });
-            let mut columns = Columns::same_names(&layout);
-            columns.renamed = spelled.collect();
-            let of_table = renamed.iter().filter(|(table, ..)| *table == name);
-            columns
-                .renamed
-                .extend(of_table.map(|(_, column, there)| (ColumnName::new(*column), (*there).to_owned())));
-            let one = if layout.is_keyed() {
-                compare(&mut conn, &target, &columns).await
-            } else {
-                compare_changes(&mut conn, &target, &columns).await
-            };
-            found.push(one.map_err(|error| replicator::fault::chain(&error))?);
+            found.push(self.compare_table(&mut conn, &layout, renamed).await?);
         }
         Ok(found)
+    }
+
+    /// Compares one table.
+    pub(super) async fn compare_table(
+        &self,
+        conn: &mut mysql_async::Conn,
+        layout: &TableLayout,
+        renamed: &[(&str, &str, &str)],
+    ) -> Result<Comparison, String> {
+        let name = layout.table.name();
+        let changes = !layout.is_keyed() || name == "events";
+        let target = TargetTable {
+            client: reqwest::Client::new(),
+            rest: self.target.rest_url(),
+            project: "test".to_owned(),
+            jobs_project: "test".to_owned(),
+            dataset: dataset_name(layout.table.schema()),
+            table: format!("{}{}", table_name(name), if changes { "_latest" } else { "" }),
+            bearer: None,
+        };
+        let spelled = layout.columns.iter().map(|column| {
+            let there = column_name(column.name.as_str());
+            (column.name.clone(), there)
+        });
+        let mut columns = Columns::same_names(layout);
+        columns.renamed = spelled.collect();
+        let of_table = renamed.iter().filter(|(table, ..)| *table == name);
+        columns
+            .renamed
+            .extend(of_table.map(|(_, column, there)| (ColumnName::new(*column), column_name(there))));
+        let one = if layout.is_keyed() {
+            compare(conn, &target, &columns).await
+        } else {
+            compare_changes(conn, &target, &columns).await
+        };
+        one.map_err(|error| replicator::fault::chain(&error))
     }
 
     /// Waits until every table is equal; the source is at rest. Queries see what was applied, so the target's
