@@ -1,11 +1,12 @@
 //! DynamoDB tables as a source: the part of the configuration that says which tables of which region are followed,
 //! and how the items that they hold already are read.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::promoted::{self, Promoted, RawPromoted};
 use super::target::{SERVER, is_server};
 use super::validate::Rules;
 
@@ -20,6 +21,8 @@ pub struct DynamodbSource {
     pub region: String,
     /// Names of the tables, each once.
     pub tables: Vec<String>,
+    /// By table, the paths whose values have columns of their own beside the whole item, in the order of those.
+    pub promoted: BTreeMap<String, Vec<Promoted>>,
     /// How the items are read that the tables hold already.
     pub first_load: FirstLoad,
     /// Data files of an export, or segments of a Scan, that are read at the same time; 1…64.
@@ -81,6 +84,10 @@ pub(super) struct RawDynamodb {
     tables: Option<Vec<Option<String>>>,
     /// What the target holds: `document` unless set.
     layout: Option<RawLayout>,
+    /// With `layout: document`, by table: paths into its items (`address.city`, `items[0].sku`) whose values get columns
+    /// of their own, each with its type: STRING, INT64, NUMERIC, BIGNUMERIC, FLOAT64, BOOL, BYTES, DATE, TIMESTAMP or
+    /// JSON.
+    promote: Option<RawPromoted>,
     /// How the items are read that the tables hold already: `export` unless set.
     first_load: Option<RawFirstLoad>,
     /// With `first_load: export`, the S3 bucket that exports are written to.
@@ -143,6 +150,8 @@ pub(super) fn source(
 ) -> Option<DynamodbSource> {
     let region = region(raw.region.take(), rules);
     let tables = tables(raw.tables.take(), rules);
+    let followed = tables.as_deref().unwrap_or_default();
+    let promoted = promoted::promoted(&format!("{KEY}.promote"), raw.promote.take(), followed, rules);
     if raw.layout == Some(RawLayout::Columns) {
         rules.mistakes.not_built(
             &format!("{KEY}.layout"),
@@ -168,6 +177,7 @@ pub(super) fn source(
         name: name?,
         region: region?,
         tables: tables?,
+        promoted: promoted?,
         first_load: first_load?,
         parallelism: parallelism?,
         role: role?,

@@ -40,6 +40,8 @@ pub struct Values {
     pub invalid_text: ValuePolicy,
     /// Numbers in JSON that neither 64 bits nor a double give back.
     pub json_numbers: ValuePolicy,
+    /// Values of another type than the column that was asked for them; the row has them elsewhere too.
+    pub other_types: ValuePolicy,
 }
 
 impl Default for Values {
@@ -49,6 +51,7 @@ impl Default for Values {
             out_of_range: ValuePolicy::DeadLetter,
             invalid_text: ValuePolicy::DeadLetter,
             json_numbers: ValuePolicy::String,
+            other_types: ValuePolicy::Null,
         }
     }
 }
@@ -71,6 +74,9 @@ pub(super) struct RawValues {
     /// Numbers in JSON that neither 64 bits nor a double give back: `string` unless set, a JSON string of the same
     /// digits; with `null` a JSON null.
     json_numbers: Option<ValuePolicy>,
+    /// Values at a promoted path of a DynamoDB item that are not of the column's type: `null` unless set; the whole item
+    /// has them all the same. `string` is as `dead_letter`: the column has its type.
+    other_types: Option<ValuePolicy>,
 }
 
 impl RawValues {
@@ -81,6 +87,7 @@ impl RawValues {
             out_of_range: self.out_of_range.unwrap_or(base.out_of_range),
             invalid_text: self.invalid_text.unwrap_or(base.invalid_text),
             json_numbers: self.json_numbers.unwrap_or(base.json_numbers),
+            other_types: self.other_types.unwrap_or(base.other_types),
         }
     }
 }
@@ -98,23 +105,23 @@ mod tests {
         parse(&text, &|_| None).map(|config| config.values)
     }
 
-    fn policies(values: &str) -> [ValuePolicy; 4] {
+    fn policies(values: &str) -> [ValuePolicy; 5] {
         let values = read(values).unwrap();
         [
             values.zero_dates,
             values.out_of_range,
             values.invalid_text,
             values.json_numbers,
+            values.other_types,
         ]
     }
 
     #[test]
     fn each_kind_has_its_policy_and_null_is_one() {
         let (null, letter, string) = (ValuePolicy::Null, ValuePolicy::DeadLetter, ValuePolicy::String);
-        assert_eq!(policies(""), [null, letter, letter, string]);
-        let given =
-            "zero_dates: dead_letter, out_of_range: null, invalid_text: string, json_numbers: \"null\"";
-        assert_eq!(policies(given), [letter, null, string, null]);
+        assert_eq!(policies(""), [null, letter, letter, string, null]);
+        let given = "zero_dates: dead_letter, out_of_range: null, invalid_text: string, json_numbers: \"null\", other_types: dead_letter";
+        assert_eq!(policies(given), [letter, null, string, null, letter]);
     }
 
     #[test]

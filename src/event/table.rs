@@ -133,7 +133,7 @@ pub struct Column {
     #[serde(rename = "type")]
     pub kind: ColumnType,
     /// The type as the source declares it (`bigint unsigned`, `varchar(20) latin1`), as precise as the
-    /// source knows it: part of the layout's identity, shown to people, never parsed.
+    /// source knows it: part of the layout's identity, shown to people, never parsed but by a source that wrote it.
     pub declared: String,
     /// Whether the source admits NULL.
     pub nullable: bool,

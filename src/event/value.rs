@@ -37,6 +37,8 @@ pub enum Unrepresentable<'a> {
     InvalidText(&'a [u8]),
     /// Of a key column: a text that another value of the column has, too, so that it is no key.
     SharedText(&'a str),
+    /// A value of another type than the one that was asked for; the row has it elsewhere too.
+    OtherType,
 }
 
 /// One cell.

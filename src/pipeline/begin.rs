@@ -13,7 +13,7 @@ use crate::event::{Epoch, LogPosition, TableId, TableLayout};
 use crate::failpoint;
 use crate::fault::{Classify, Fault, chain};
 use crate::sink::Prepared;
-use crate::source::{Opened, SourceError};
+use crate::source::{Kept, Opened, SourceError};
 
 /// What is known before the first task starts.
 pub(super) struct Begun {
@@ -38,6 +38,7 @@ pub(super) async fn begin(
         .map(|checkpoint| checkpoint.tables.clone())
         .unwrap_or_default();
     leave_out(parts, &mut known);
+    parts.source.resume(known.values().map(kept).collect());
     let (from, last) = match &loaded {
         Some(checkpoint) => (Some(checkpoint.position.clone()), checkpoint.epoch),
         None => (None, Epoch(0)),
@@ -67,6 +68,20 @@ pub(super) async fn begin(
         known,
         fresh,
     })
+}
+
+fn kept(state: &TableState) -> Kept {
+    let applying = state
+        .applying
+        .as_ref()
+        .map(|applying| &applying.projection.layout);
+    Kept {
+        layout: applying.unwrap_or(&state.layout).clone(),
+        followed: match state.phase {
+            Phase::Opening | Phase::Snapshot(_) | Phase::Streaming | Phase::Refill { .. } => true,
+            Phase::Reopening { .. } | Phase::Dropped | Phase::Parked { .. } => false,
+        },
+    }
 }
 
 /// Opens the log, with the new tables as they are at the place that they are followed from: a log that is read from the

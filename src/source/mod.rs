@@ -120,6 +120,15 @@ pub struct Estimate {
     pub bytes: u64,
 }
 
+/// A table that a checkpoint knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// The columns that its rows were written with last, or are about to be.
+    pub layout: TableLayout,
+    /// Whether its changes are followed, with these columns.
+    pub followed: bool,
+}
+
 /// How long a source keeps what was not read yet.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Retention {
@@ -131,6 +140,10 @@ pub struct Retention {
 
 /// A database that is copied and followed.
 pub trait Source: fmt::Debug + Send + Sync {
+    /// Says what a checkpoint knows of the tables, before anything is asked: of use to a source that has not the columns
+    /// from the database.
+    fn resume(&self, _kept: Vec<Kept>) {}
+
     /// The captured tables as they are now, but for those that are `known` already: what became of their
     /// columns, the log says at its place.
     fn tables<'a>(&'a self, known: &'a [TableId]) -> BoxFuture<'a, Result<Vec<TableLayout>, SourceError>>;

@@ -15,18 +15,22 @@ use crate::clients::{Attributes, choose_tls, create, item, n, put, recoverable, 
 use crate::server::{Fault, Server};
 use crate::support::local::{self, Process};
 
-struct World {
-    server: Server,
-    tables: aws_sdk_dynamodb::Client,
-    target: Running,
+pub(crate) struct World {
+    pub(crate) server: Server,
+    pub(crate) tables: aws_sdk_dynamodb::Client,
+    pub(crate) target: Running,
     folder: tempfile::TempDir,
-    first_load: &'static str,
-    rng: Rng,
+    /// Lines of the source, as far as tests differ in them.
+    pub(crate) settings: String,
+    pub(crate) rng: Rng,
     written: u32,
 }
 
+/// A row's cells as texts; `None` is NULL.
+pub(crate) type Cells = Vec<Option<String>>;
+
 impl World {
-    async fn start(first_load: &'static str, seed: u64) -> World {
+    pub(crate) async fn start(settings: &str, seed: u64) -> World {
         choose_tls();
         let server = Server::start(Clock::turnable(), seed).await;
         let tables = tables(&server.url);
@@ -38,19 +42,19 @@ impl World {
             tables,
             target: local::bigquery(true, Clock::real()).await,
             folder: tempfile::tempdir().unwrap(),
-            first_load,
+            settings: settings.to_owned(),
             rng: Rng::with_seed(seed),
             written: 0,
         }
     }
 
-    fn run(&self) -> Process {
+    pub(crate) fn run(&self) -> Process {
         let path = self.folder.path().join("config.yaml");
         let text = format!(
             "pipeline: sessions\nsources:\n  - name: sessions\n    dynamodb:\n      region: us-east-1\n      tables: [shop]\n      \
              {}\n      endpoint: {}\nsink:\n  bigquery:\n    project: test\n    auth: none\n    max_staleness: '0'\n    \
              endpoints: {{ rest: '{}', write: '{}' }}\ncheckpoint: file://{}\nhttp: 127.0.0.1:0\n",
-            self.first_load,
+            self.settings,
             self.server.url,
             self.target.rest_url(),
             self.target.write_url(),
@@ -66,7 +70,7 @@ impl World {
         Process::start(&mut program, &self.folder.path().join("log"))
     }
 
-    fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         let log = std::fs::read(self.folder.path().join("log")).unwrap_or_default();
         String::from_utf8_lossy(&log[log.len().saturating_sub(6000)..]).into_owned()
     }
@@ -95,25 +99,19 @@ impl World {
         }
     }
 
-    fn split(&mut self) {
+    pub(crate) fn split(&mut self) {
         let shards = self.server.open_shards("shop");
         let shard = &shards[self.rng.usize(0..shards.len())];
         self.server.split("shop", shard, 2);
     }
 
-    /// What the table holds, by key.
-    async fn source(&self) -> BTreeMap<String, Value> {
-        let mut found = BTreeMap::new();
-        let mut from: Option<Attributes> = None;
+    /// Every item.
+    pub(crate) async fn items(&self) -> Vec<Attributes> {
+        let (mut found, mut from) = (Vec::new(), None::<Attributes>);
         loop {
             let scan = self.tables.scan().table_name("shop").consistent_read(true);
             let page = scan.set_exclusive_start_key(from).send().await.unwrap();
-            for one in page.items() {
-                let id = one["id"].as_s().unwrap().clone();
-                let count: u64 = one["n"].as_n().unwrap().parse().unwrap();
-                let value = json!({ "id": id, "n": count, "tags": ["é", true, null] });
-                found.insert(id, value);
-            }
+            found.extend_from_slice(page.items());
             from = page.last_evaluated_key().cloned();
             if from.is_none() {
                 return found;
@@ -121,40 +119,81 @@ impl World {
         }
     }
 
-    /// What the target holds, by key.
-    async fn held(&self) -> Result<BTreeMap<String, Value>, String> {
+    /// What the table holds, by key.
+    async fn source(&self) -> BTreeMap<String, Value> {
+        let items = self.items().await.into_iter();
+        let read = items.map(|one| {
+            let id = one["id"].as_s().unwrap().clone();
+            let count: u64 = one["n"].as_n().unwrap().parse().unwrap();
+            let value = json!({ "id": id, "n": count, "tags": ["é", true, null] });
+            (id, value)
+        });
+        read.collect()
+    }
+
+    /// What a query of the target gives.
+    pub(crate) async fn query(&self, query: &str) -> Result<Vec<Cells>, String> {
         let url = format!("{}/bigquery/v2/projects/test/queries", self.target.rest_url());
-        let query = "SELECT id, TO_JSON_STRING(item) FROM sessions.shop";
         let body = json!({ "query": query, "useLegacySql": false, "maxResults": 10_000 });
         let answer = reqwest::Client::new().post(url).json(&body).send().await.unwrap();
         let answer: Value = answer.json().await.unwrap();
         if let Some(error) = answer.get("error") {
             return Err(error.to_string());
         }
-        let cell = |row: &Value, at: usize| row["f"][at]["v"].as_str().unwrap_or("null").to_owned();
-        let rows = answer["rows"].as_array().into_iter().flatten();
+        let cells = |row: &Value| {
+            let cells = row["f"].as_array().into_iter().flatten();
+            cells.map(|cell| cell["v"].as_str().map(str::to_owned)).collect()
+        };
+        Ok(answer["rows"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(cells)
+            .collect())
+    }
+
+    /// What the target holds, by key.
+    async fn held(&self) -> Result<BTreeMap<String, Value>, String> {
+        let rows = self
+            .query("SELECT id, TO_JSON_STRING(item) FROM sessions.shop")
+            .await?;
+        let text = |cell: &Option<String>| cell.clone().unwrap_or_else(|| "null".to_owned());
         Ok(rows
-            .map(|row| (cell(row, 0), serde_json::from_str(&cell(row, 1)).unwrap()))
+            .iter()
+            .map(|row| (text(&row[0]), serde_json::from_str(&text(&row[1])).unwrap()))
             .collect())
     }
 
     /// Waits until the target is equal; nobody writes.
     async fn equal(&self) {
         let source = self.source().await;
-        assert!(source.len() > 50, "too little to compare");
+        self.equals(&source, || self.held()).await;
+    }
+
+    /// Waits until the target holds what it is to hold.
+    pub(crate) async fn equals<T: PartialEq + std::fmt::Debug, F>(
+        &self,
+        expected: &BTreeMap<String, T>,
+        held: impl Fn() -> F,
+    ) where
+        F: Future<Output = Result<BTreeMap<String, T>, String>>,
+    {
+        assert!(expected.len() > 50, "too little to compare");
         let mut last = String::new();
         for _ in 0..480 {
             // Exports and iterators live by the server's clock.
             self.server.advance(Duration::from_secs(2));
-            match self.held().await {
-                Ok(held) if held == source => return,
+            match held().await {
+                Ok(held) if held == *expected => return,
                 Ok(held) => {
-                    let differs = |(id, item): &(&String, &Value)| held.get(*id) != Some(*item);
-                    let missing = source.iter().filter(differs).count();
+                    let differs = |(id, item): &(&String, &T)| held.get(*id) != Some(*item);
+                    let missing: Vec<_> = expected.iter().filter(differs).collect();
+                    let one = missing.first().map(|(id, item)| (id, item, held.get(*id)));
                     last = format!(
-                        "{} items, {} rows, {missing} missing or other",
-                        source.len(),
-                        held.len()
+                        "{} items, {} rows, {} missing or other, such as {one:?}",
+                        expected.len(),
+                        held.len(),
+                        missing.len()
                     );
                 }
                 Err(error) => last = error,
@@ -163,9 +202,15 @@ impl World {
         }
         panic!("never equal: {last}\n{}", self.log());
     }
+
+    /// No number came with two contents.
+    pub(crate) async fn audited(&self) {
+        let audit = local::tell(&self.target, "GET", "audit", "").await;
+        assert_eq!(twice(&audit), 0, "{audit}");
+    }
 }
 
-async fn through_everything(first_load: &'static str, seed: u64) {
+async fn through_everything(first_load: &str, seed: u64) {
     let mut world = World::start(first_load, seed).await;
     world.write(400).await;
     let mut running = world.run();
@@ -192,8 +237,7 @@ async fn through_everything(first_load: &'static str, seed: u64) {
     }
     world.server.heal();
     world.equal().await;
-    let audit = local::tell(&world.target, "GET", "audit", "").await;
-    assert_eq!(twice(&audit), 0, "{audit}");
+    world.audited().await;
 }
 
 /// How many numbers came with two contents.

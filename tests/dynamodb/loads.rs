@@ -252,6 +252,7 @@ async fn loader(server: &Server) -> Arc<Loader> {
             bucket: "exports".to_owned(),
             prefix: "some/where".to_owned(),
         }),
+        promoted: BTreeMap::new(),
         parallelism: 2,
         role: None,
         endpoint: Some(server.url.clone()),
@@ -281,7 +282,7 @@ async fn rows(loader: Arc<Loader>, low: TxnStart, chunk: Chunk) -> Vec<RowChange
         kind: KeyKind::S,
     };
     let read = ChunkRead {
-        layout: document(TableId::new("test", "shop"), &[key]),
+        layout: document(TableId::new("test", "shop"), &[key], &[]),
         chunk,
         low,
         seen: None,

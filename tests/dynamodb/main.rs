@@ -14,6 +14,7 @@ mod clients;
 mod exports;
 mod followed;
 mod loads;
+mod promoted;
 mod python;
 mod server;
 mod streams;

@@ -78,6 +78,7 @@ pub(crate) fn say(value: Value<'_>) -> Option<String> {
         Value::Unrepresentable(Unrepresentable::SharedText(text)) => {
             format!("shared {}", hex(text.as_bytes()))
         }
+        Value::Unrepresentable(Unrepresentable::OtherType) => "of another type".to_owned(),
     })
 }
 

@@ -40,6 +40,7 @@ fn the_least_and_the_whole() {
         name: "sessions".to_owned(),
         region: "eu-west-1".to_owned(),
         tables: vec!["sessions".to_owned()],
+        promoted: BTreeMap::new(),
         first_load: export("replicator"),
         parallelism: 4,
         role: None,
@@ -183,4 +184,35 @@ fn a_source_is_of_one_kind_and_all_below_both_is_told() {
             "sources[0].dynamodb.export_bucket"
         ]
     );
+}
+
+#[test]
+fn promoted_paths_are_told_by_table_and_path() {
+    let given = source(&format!(
+        "{LEAST}, first_load: scan, promote: {{ sessions: {{ 'items[0].sku': STRING, address.city: JSON }} }}"
+    ));
+    let of = |path: &str, kind| Promoted::new(super::super::Path::parse(path).unwrap(), kind);
+    use super::super::PromotedType::{Json, String};
+    let expected = vec![of("address.city", Json), of("items[0].sku", String)];
+    assert_eq!(
+        given.promoted,
+        BTreeMap::from([("sessions".to_owned(), expected)])
+    );
+    for (promote, expected) in [
+        ("{ carts: { a: STRING } }", vec![r#"promote."carts""#]),
+        ("{ sessions: { a: TEXT } }", vec![r#"promote."sessions"."a""#]),
+        (
+            "{ sessions: { a..b: INT64, '': JSON, c: JSON } }",
+            vec![r#"promote."sessions"."a..b""#, r#"promote."sessions"."""#],
+        ),
+        (
+            "{ sessions: { a.b: INT64, A_b: JSON } }",
+            vec![r#"promote."sessions"."A_b""#],
+        ),
+        ("{ sessions: { a: 5 } }", vec![r#"promote."sessions"."a""#]),
+        ("[a]", vec!["promote"]),
+    ] {
+        let text = format!("{LEAST}, first_load: scan, promote: {promote}");
+        assert_eq!(keys(&text), expected, "{promote}");
+    }
 }

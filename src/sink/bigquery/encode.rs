@@ -266,6 +266,9 @@ impl Cells<'_> {
                 return Err(Unwritten::NoText(bytes));
             }
             (_, Value::Unrepresentable(Unrepresentable::SharedText(_))) => return Err(Unwritten::Shared),
+            (_, Value::Unrepresentable(Unrepresentable::OtherType)) => {
+                return Err(Unwritten::Misfit(Misfit::OtherType));
+            }
             (Form::Bool, Value::Bool(value)) => self.varint(column, u64::from(value)),
             (Form::Int64, Value::Int(value)) => self.varint(column, value.cast_unsigned()),
             (Form::Int64, Value::UInt(value)) => {

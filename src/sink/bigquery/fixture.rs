@@ -35,6 +35,7 @@ pub(super) enum Cell {
     Time(i64),
     ZeroTimestamp,
     InvalidText,
+    OtherType,
 }
 
 impl Cell {
@@ -59,6 +60,7 @@ impl Cell {
             Cell::Timestamp(micros) => Value::Timestamp(*micros),
             Cell::Time(micros) => Value::Time(*micros),
             Cell::ZeroTimestamp => Value::Unrepresentable(Unrepresentable::ZeroTimestamp),
+            Cell::OtherType => Value::Unrepresentable(Unrepresentable::OtherType),
             Cell::InvalidText => Value::Unrepresentable(Unrepresentable::InvalidText(&[0xFF])),
         }
     }

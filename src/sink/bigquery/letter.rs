@@ -285,7 +285,7 @@ fn member(out: &mut impl Write, first: bool, column: &PlannedColumn, value: Valu
 /// target shows (binary keys in hexadecimal digits, other bytes in base64).
 fn json(out: &mut impl Write, key: bool, value: Value<'_>) -> io::Result<()> {
     match value {
-        Value::Null => out.write_all(b"null"),
+        Value::Null | Value::Unrepresentable(Unrepresentable::OtherType) => out.write_all(b"null"),
         Value::Bool(value) => write!(out, "{value}"),
         Value::Int(value) => write!(out, "{value}"),
         Value::UInt(value) => write!(out, "{value}"),

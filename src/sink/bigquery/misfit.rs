@@ -14,14 +14,17 @@ pub(super) enum Misfit {
     InvalidText,
     /// A number in JSON that neither 64 bits nor a double give back.
     JsonNumber,
+    /// A value of another type than its column's.
+    OtherType,
 }
 
 /// Every kind, in the order of [`Misfits`].
-pub(super) const KINDS: [Misfit; 4] = [
+pub(super) const KINDS: [Misfit; 5] = [
     Misfit::ZeroDate,
     Misfit::OutOfRange,
     Misfit::InvalidText,
     Misfit::JsonNumber,
+    Misfit::OtherType,
 ];
 
 impl Misfit {
@@ -32,6 +35,7 @@ impl Misfit {
             Misfit::OutOfRange => "out_of_range",
             Misfit::InvalidText => "invalid_text",
             Misfit::JsonNumber => "json_number",
+            Misfit::OtherType => "other_type",
         }
     }
 
@@ -42,6 +46,7 @@ impl Misfit {
             Misfit::OutOfRange => values.out_of_range,
             Misfit::InvalidText => values.invalid_text,
             Misfit::JsonNumber => values.json_numbers,
+            Misfit::OtherType => values.other_types,
         }
     }
 
@@ -53,6 +58,7 @@ impl Misfit {
             Misfit::OutOfRange => "a number that the target's type has no room for",
             Misfit::InvalidText => "bytes that are no text in the column's character set",
             Misfit::JsonNumber => "a JSON number that neither 64 bits nor a double give back",
+            Misfit::OtherType => "a value of another type than the column's",
         }
     }
 }

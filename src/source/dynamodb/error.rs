@@ -45,6 +45,9 @@ pub enum StreamError {
         /// Its view type.
         view: String,
     },
+    /// A table has no key.
+    #[error("the table {0} has no key")]
+    Key(TableId),
     /// The checkpoint is of another source.
     #[error("the checkpoint is of another kind of source: {0}")]
     Foreign(String),
@@ -61,6 +64,7 @@ impl Classify for StreamError {
             },
             StreamError::Lost { reload: false, .. }
             | StreamError::Off(_)
+            | StreamError::Key(_)
             | StreamError::View { .. }
             | StreamError::Foreign(_) => Fault::Fatal,
         }
@@ -92,6 +96,10 @@ impl Classify for StreamError {
             StreamError::View { table, .. } => format!(
                 "a stream's view cannot be changed: turn the stream off, then on with NEW_AND_OLD_IMAGES (aws dynamodb \
                  update-table --table-name {} --stream-specification …)",
+                table.name()
+            ),
+            StreamError::Key(table) => format!(
+                "see what aws dynamodb describe-table --table-name {} says",
                 table.name()
             ),
             StreamError::Foreign(_) => again.to_owned(),

@@ -166,6 +166,14 @@ pub fn write_json(out: &mut Vec<u8>, item: &Item) -> io::Result<()> {
     object(out, item)
 }
 
+/// Writes one attribute's value as JSON, as [`write_json`] does.
+///
+/// # Errors
+/// None of a writer that has none.
+pub fn write_value(out: &mut Vec<u8>, value: &Attribute) -> io::Result<()> {
+    attribute(out, value)
+}
+
 fn object(out: &mut Vec<u8>, attributes: &BTreeMap<String, Attribute>) -> io::Result<()> {
     out.push(b'{');
     for (index, (name, value)) in attributes.iter().enumerate() {

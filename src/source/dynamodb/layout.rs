@@ -1,7 +1,11 @@
-//! The columns of a DynamoDB table's target: each key attribute with its type, then the whole item as JSON. They
-//! follow from the table's key alone, which never changes, so that they are known before the first row and the same
-//! for good.
+//! The columns of a DynamoDB table's target: each key attribute with its type, the whole item as JSON, then what is at
+//! promoted paths. They follow from the table's key, which never changes, and from the configuration alone, so that they
+//! are known before the first row.
 
+use std::sync::Arc;
+
+use super::promote::column_type;
+use crate::config::{Path, Promoted, PromotedType};
 use crate::event::{Column, ColumnName, ColumnType, TableId, TableLayout};
 
 /// The column that holds the item, where no key attribute has its name.
@@ -46,9 +50,33 @@ pub struct KeyAttribute {
     pub kind: KeyKind,
 }
 
-/// The layout `document` of a table with this key: partition key first.
-pub fn document(table: TableId, key: &[KeyAttribute]) -> TableLayout {
-    let mut columns: Vec<Column> = (0_u16..)
+/// What `declared` says of the column that holds the item.
+const WHOLE: &str = "item";
+
+/// The layout `document` of a table with this key, partition key first, and with columns for promoted paths.
+pub fn document(table: TableId, key: &[KeyAttribute], promoted: &[Promoted]) -> TableLayout {
+    let mut columns = key_columns(key);
+    let mut add = |name: &str, kind, declared: String| {
+        let name = ColumnName::new(free_name(&columns, name));
+        // Of a removed item nothing but the key may be known.
+        columns.push(Column {
+            name,
+            kind,
+            declared,
+            nullable: true,
+            key: None,
+        });
+    };
+    add(DOCUMENT, ColumnType::Json, WHOLE.to_owned());
+    for one in promoted {
+        let declared = format!("{} {}", one.kind.name(), one.path);
+        add(&one.column, column_type(one.kind), declared);
+    }
+    TableLayout { table, columns }
+}
+
+fn key_columns(key: &[KeyAttribute]) -> Vec<Column> {
+    (0_u16..)
         .zip(key)
         .map(|(place, attribute)| Column {
             name: ColumnName::new(attribute.name.as_str()),
@@ -60,43 +88,73 @@ pub fn document(table: TableId, key: &[KeyAttribute]) -> TableLayout {
             nullable: false,
             key: Some(place),
         })
-        .collect();
-    columns.push(Column {
-        name: ColumnName::new(document_name(key)),
-        kind: ColumnType::Json,
-        declared: "item".to_owned(),
-        // Of a removed item nothing but the key may be known.
-        nullable: true,
-        key: None,
-    });
-    TableLayout { table, columns }
+        .collect()
 }
 
-/// `item`, or the first of `item_2`, `item_3` that no key attribute has in whatever case.
-fn document_name(key: &[KeyAttribute]) -> String {
-    let taken = |name: &str| key.iter().any(|attribute| attribute.name.to_lowercase() == name);
-    let mut name = DOCUMENT.to_owned();
-    for number in 2..=key.len() + 1 {
-        if !taken(&name) {
+/// The name, or the first of `name_2`, `name_3` that no column has in whatever case.
+fn free_name(columns: &[Column], name: &str) -> String {
+    let taken = |name: &str| {
+        let folded = name.to_lowercase();
+        columns
+            .iter()
+            .any(|column| column.name.as_str().to_lowercase() == folded)
+    };
+    let mut free = name.to_owned();
+    for number in 2..=columns.len() + 1 {
+        if !taken(&free) {
             break;
         }
-        name = format!("{DOCUMENT}_{number}");
+        free = format!("{name}_{number}");
     }
-    name
+    free
 }
 
-/// The key that a layout of [`document`] was made of; `None` of another one.
-pub fn key_of(layout: &TableLayout) -> Option<Vec<KeyAttribute>> {
-    let columns = layout.columns.iter().filter(|column| column.key.is_some());
-    let key: Vec<KeyAttribute> = columns
-        .map(|column| {
-            Some(KeyAttribute {
-                name: column.name.as_str().to_owned(),
-                kind: KeyKind::of(&column.declared)?,
-            })
-        })
-        .collect::<Option<_>>()?;
-    (document(layout.table.clone(), &key) == *layout).then_some(key)
+/// What a column shows of an item.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Role {
+    /// An attribute of the key.
+    Key(KeyAttribute),
+    /// The whole item.
+    Whole,
+    /// What is at a path.
+    Path(Path, PromotedType),
+}
+
+/// A table's columns, and what each one shows of an item: all of which the columns themselves say, so that rows can be
+/// made for columns that a checkpoint kept.
+#[derive(Debug, Clone)]
+pub struct Shape {
+    pub(super) layout: Arc<TableLayout>,
+    pub(super) roles: Arc<[Role]>,
+}
+
+impl Shape {
+    /// Reads what columns show; `None` of columns that are not a DynamoDB table's.
+    pub fn of(layout: Arc<TableLayout>) -> Option<Shape> {
+        let roles = layout.columns.iter().map(role).collect::<Option<Vec<_>>>()?;
+        let keys = roles
+            .iter()
+            .take_while(|role| matches!(role, Role::Key(_)))
+            .count();
+        let keyed = keys > 0 && layout.key_columns() == (0..keys).collect::<Vec<_>>();
+        let roles: Arc<[Role]> = roles.into();
+        keyed.then_some(Shape { layout, roles })
+    }
+}
+
+fn role(column: &Column) -> Option<Role> {
+    if column.key.is_some() {
+        let name = column.name.as_str().to_owned();
+        let kind = KeyKind::of(&column.declared)?;
+        return Some(Role::Key(KeyAttribute { name, kind }));
+    }
+    if column.declared == WHOLE {
+        return Some(Role::Whole);
+    }
+    let (kind, path) = column.declared.split_once(' ')?;
+    let kind = PromotedType::of(kind)?;
+    (column_type(kind) == column.kind).then_some(())?;
+    Some(Role::Path(Path::parse(path)?, kind))
 }
 
 #[cfg(test)]
@@ -117,37 +175,83 @@ mod tests {
         layout.columns.iter().map(|column| column.name.as_str()).collect()
     }
 
+    fn promoted(path: &str, kind: PromotedType) -> Promoted {
+        Promoted::new(Path::parse(path).unwrap(), kind)
+    }
+
     #[test]
-    fn the_item_has_a_name_of_its_own() {
+    fn every_column_has_a_name_of_its_own() {
         let table = TableId::new("s", "t");
-        for (attributes, expected) in [
-            (&[("id", KeyKind::S)][..], &["id", "item"][..]),
-            (&[("Item", KeyKind::S)], &["Item", "item_2"]),
+        for (attributes, paths, expected) in [
+            (&[("id", KeyKind::S)][..], &[][..], &["id", "item"][..]),
+            (&[("Item", KeyKind::S)], &[], &["Item", "item_2"]),
             (
                 &[("item", KeyKind::S), ("ITEM_2", KeyKind::N)],
-                &["item", "ITEM_2", "item_3"],
+                &["ID", "item", "a.b"],
+                &["item", "ITEM_2", "item_3", "ID", "item_4", "a_b"],
             ),
         ] {
-            assert_eq!(names(&document(table.clone(), &key(attributes))), expected);
+            let paths: Vec<_> = paths
+                .iter()
+                .map(|path| promoted(path, PromotedType::Int64))
+                .collect();
+            assert_eq!(
+                names(&document(table.clone(), &key(attributes), &paths)),
+                expected
+            );
         }
     }
 
     #[test]
-    fn other_layouts_are_told_apart() {
-        let mut layout = document(TableId::new("s", "t"), &key(&[("id", KeyKind::B)]));
+    fn other_columns_are_told_apart() {
+        let key = key(&[("id", KeyKind::B)]);
+        let layout = document(TableId::new("s", "t"), &key, &[promoted("a", PromotedType::Date)]);
         assert_eq!(layout.key_columns(), [0]);
-        layout.columns.push(layout.columns[1].clone());
-        assert_eq!(key_of(&layout), None);
+        let other = |change: fn(&mut TableLayout)| {
+            let mut layout = layout.clone();
+            change(&mut layout);
+            Shape::of(Arc::new(layout)).is_none()
+        };
+        assert!(!other(|_| {}));
+        assert!(other(|layout| layout.columns[0].declared = "int".to_owned()));
+        assert!(other(|layout| layout.columns[0].key = None));
+        assert!(other(|layout| layout.columns.swap(0, 1)));
+        assert!(other(|layout| layout.columns[1].declared = "json".to_owned()));
+        assert!(other(|layout| layout.columns[2].kind = ColumnType::Text));
+        assert!(other(|layout| layout.columns[2].declared = "DATE a..b".to_owned()));
     }
 
     proptest! {
         #[test]
-        fn a_layout_says_its_key(names in proptest::collection::btree_set("[a-zA-Zé.-]{1,8}", 1..=2), kinds in [0usize..3, 0..3]) {
+        fn columns_say_what_they_show(
+            attributes in proptest::collection::btree_set("[a-zA-Zé.-]{1,8}", 1..=2), kinds in [0usize..3, 0..3],
+            paths in proptest::collection::vec(("[a-z]{1,3}(\\.[a-z ]{1,3}|\\[[0-9]\\]){0,2}", 0usize..4), 0..4),
+        ) {
             let all = [KeyKind::S, KeyKind::N, KeyKind::B];
-            let key: Vec<KeyAttribute> = names.into_iter().zip(kinds)
+            let key: Vec<KeyAttribute> = attributes.into_iter().zip(kinds)
                 .map(|(name, kind)| KeyAttribute { name, kind: all[kind] }).collect();
-            let layout = document(TableId::new("s", "t"), &key);
-            prop_assert_eq!(key_of(&layout), Some(key));
+            let types = [PromotedType::String, PromotedType::Numeric, PromotedType::BigNumeric, PromotedType::Json];
+            let paths: Vec<Promoted> = paths.into_iter().map(|(path, kind)| promoted(&path, types[kind])).collect();
+            let layout = document(TableId::new("s", "t"), &key, &paths);
+            let shape = Shape::of(Arc::new(layout.clone())).unwrap();
+            let mut expected: Vec<Role> = key.into_iter().map(Role::Key).collect();
+            expected.push(Role::Whole);
+            expected.extend(paths.into_iter().map(|one| Role::Path(one.path, one.kind)));
+            prop_assert_eq!(&*shape.roles, &*expected);
+            let folded: std::collections::BTreeSet<String> =
+                names(&layout).into_iter().map(str::to_lowercase).collect();
+            prop_assert_eq!(folded.len(), key_twins(&layout));
         }
+    }
+
+    /// How many names there can be: DynamoDB's key attributes may differ in case alone.
+    fn key_twins(layout: &TableLayout) -> usize {
+        let keys: Vec<String> = layout
+            .key_columns()
+            .iter()
+            .map(|&at| names(layout)[at].to_lowercase())
+            .collect();
+        let twins = keys.len() == 2 && keys[0] == keys[1];
+        layout.columns.len() - usize::from(twins)
     }
 }

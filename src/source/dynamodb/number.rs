@@ -65,6 +65,32 @@ impl Number {
         })
     }
 
+    /// The number as `unscaled / 10^scale`, with as few places as it needs, if it has at most so many digits before the
+    /// point and at most so many places behind it: 38 each at most.
+    pub fn decimal(&self, whole: u8, places: u8) -> Option<(i128, u8)> {
+        let behind = u8::try_from((length(&self.digits) - self.point).max(0)).ok()?;
+        if self.point > i64::from(whole) || behind > places {
+            return None;
+        }
+        let zeros = u32::try_from((self.point - length(&self.digits)).max(0)).ok()?;
+        let digits = if self.digits.is_empty() { "0" } else { &self.digits };
+        let unscaled = digits
+            .parse::<i128>()
+            .ok()?
+            .checked_mul(10_i128.checked_pow(zeros)?)?;
+        Some((if self.negative { -unscaled } else { unscaled }, behind))
+    }
+
+    /// The number as a whole one of 64 bits, if it is one.
+    pub fn int64(&self) -> Option<i64> {
+        i64::try_from(self.decimal(19, 0)?.0).ok()
+    }
+
+    /// The nearest double.
+    pub fn double(&self) -> Option<f64> {
+        self.to_string().parse().ok()
+    }
+
     fn magnitude(&self, other: &Number) -> Ordering {
         match (self.digits.is_empty(), other.digits.is_empty()) {
             (true, true) => Ordering::Equal,

@@ -4,18 +4,9 @@ use std::sync::Arc;
 
 use super::api::{Happened, Record};
 use super::item::ItemError;
-use super::layout::KeyAttribute;
+use super::layout::Shape;
 use super::rows::Images;
-use crate::event::{Change, Epoch, Op, RowChanges, SequenceNumber, TableLayout, TxnStart};
-
-/// A table as its rows are made.
-#[derive(Debug, Clone)]
-pub(super) struct Shape {
-    /// The rows' layout.
-    pub(super) layout: Arc<TableLayout>,
-    /// The key that it was made of.
-    pub(super) key: Arc<[KeyAttribute]>,
-}
+use crate::event::{Change, Epoch, Op, RowChanges, SequenceNumber, TxnStart};
 
 /// The records of a page.
 #[derive(Debug)]
@@ -35,7 +26,7 @@ pub(super) struct Changes {
 /// # Errors
 /// A record's key is not the table's.
 pub(super) fn changes(shape: &Shape, generation: Epoch, records: Vec<Record>) -> Result<Changes, ItemError> {
-    let mut images = Images::new(Arc::clone(&shape.key));
+    let mut images = Images::new(shape);
     // Records with one transaction's place and one time: the last section of their numbers tells them apart.
     let mut groups: Vec<(TxnStart, i64, Vec<Change>)> = Vec::new();
     let (mut numbers, mut expired) = (Vec::with_capacity(records.len()), 0);
@@ -93,7 +84,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::item::parse;
-    use super::super::layout::{KeyKind, document};
+    use super::super::layout::{KeyAttribute, KeyKind, document};
     use super::*;
     use crate::event::TableId;
 
@@ -102,10 +93,7 @@ mod tests {
             name: "id".to_owned(),
             kind: KeyKind::S,
         }];
-        Shape {
-            layout: Arc::new(document(TableId::new("s", "t"), &key)),
-            key: key.into(),
-        }
+        Shape::of(Arc::new(document(TableId::new("s", "t"), &key, &[]))).unwrap()
     }
 
     fn record(number: &str, written: i64, kind: u8) -> Record {

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::api::{CallError, Refusal, StreamInfo, TableInfo};
+use super::layout::Shape;
 use super::lineage::{Moved, Tree};
-use super::pages::Shape;
 use crate::event::{ShardId, StreamStep, TableId};
 
 /// The wait after a page with few records: each call is billed.

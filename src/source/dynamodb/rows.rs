@@ -1,25 +1,27 @@
-//! Rows of the layout `document`: an item is taken apart once, where it is read, into the form that its columns
-//! have, and walked as often as it is written. An image is the key attributes, each with its length before it, and
-//! then the item's JSON, which fills the rest; without any the item is not known.
+//! Rows of DynamoDB's items: an item is taken apart once, where it is read, into the form that its columns have, and
+//! walked as often as it is written. An image is the key attributes, each with its length before it, and then a cell for
+//! each other column; without any, nothing but the key is known.
 
 use std::fmt;
 use std::sync::Arc;
 
+use super::cells::{self, part, push};
 use super::item::{Attribute, Item, ItemError, write_json};
-use super::layout::{KeyAttribute, KeyKind};
+use super::layout::{KeyAttribute, KeyKind, Role, Shape};
+use super::promote;
 use crate::event::{CellVisitor, RowError, RowImages, RowRef, Value};
 
 /// Gathers images of one table.
 #[derive(Debug)]
 pub struct Images {
     bytes: Vec<u8>,
-    key: Arc<[KeyAttribute]>,
+    roles: Arc<[Role]>,
 }
 
 /// Images that share their bytes.
 struct Shared {
     bytes: Box<[u8]>,
-    key: Arc<[KeyAttribute]>,
+    roles: Arc<[Role]>,
 }
 
 impl fmt::Debug for Shared {
@@ -31,11 +33,11 @@ impl fmt::Debug for Shared {
 }
 
 impl Images {
-    /// None yet, of a table with this key.
-    pub fn new(key: Arc<[KeyAttribute]>) -> Images {
+    /// None yet, of a table with these columns.
+    pub fn new(shape: &Shape) -> Images {
         Images {
             bytes: Vec::new(),
-            key,
+            roles: Arc::clone(&shape.roles),
         }
     }
 
@@ -77,48 +79,38 @@ impl Images {
     }
 
     fn write(&mut self, key: &Item, item: Option<&Item>) -> Result<(), ItemError> {
-        for attribute in self.key.iter() {
-            let value = key
-                .get(&attribute.name)
-                .ok_or_else(|| ItemError::NoKey(attribute.name.clone()))?;
-            match (attribute.kind, value) {
-                (KeyKind::S, Attribute::S(text)) => push(&mut self.bytes, text.as_bytes())?,
-                (KeyKind::N, Attribute::N(number)) => push(&mut self.bytes, number.to_string().as_bytes())?,
-                (KeyKind::B, Attribute::B(bytes)) => push(&mut self.bytes, bytes)?,
-                (KeyKind::S | KeyKind::N | KeyKind::B, _) => {
-                    return Err(ItemError::KeyType(attribute.name.clone()));
-                }
+        let out = &mut self.bytes;
+        for role in self.roles.iter() {
+            match (role, item) {
+                (Role::Key(attribute), _) => put_key(out, attribute, key)?,
+                // Nothing follows the key.
+                (_, None) => return Ok(()),
+                (Role::Whole, Some(item)) => cells::json(out, |out| write_json(out, item))?,
+                (Role::Path(path, kind), Some(item)) => cells::put(out, &promote::cell(item, path, *kind))?,
             }
         }
-        match item {
-            Some(item) => {
-                write_json(&mut self.bytes, item).map_err(|error| ItemError::Malformed(error.to_string()))
-            }
-            None => Ok(()),
-        }
+        Ok(())
     }
 
     /// The images, to be walked.
     pub fn share(self) -> Arc<dyn RowImages> {
         Arc::new(Shared {
             bytes: self.bytes.into(),
-            key: self.key,
+            roles: self.roles,
         })
     }
 }
 
-fn push(bytes: &mut Vec<u8>, part: &[u8]) -> Result<(), ItemError> {
-    let len =
-        u32::try_from(part.len()).map_err(|_| ItemError::Malformed("a key of more than 4 GB".to_owned()))?;
-    bytes.extend_from_slice(&len.to_be_bytes());
-    bytes.extend_from_slice(part);
-    Ok(())
-}
-
-/// The next part of an image, and the rest.
-fn part(image: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (len, rest) = image.split_first_chunk::<4>()?;
-    rest.split_at_checked(usize::try_from(u32::from_be_bytes(*len)).ok()?)
+fn put_key(out: &mut Vec<u8>, attribute: &KeyAttribute, key: &Item) -> Result<(), ItemError> {
+    let value = key
+        .get(&attribute.name)
+        .ok_or_else(|| ItemError::NoKey(attribute.name.clone()))?;
+    match (attribute.kind, value) {
+        (KeyKind::S, Attribute::S(text)) => push(out, text.as_bytes()),
+        (KeyKind::N, Attribute::N(number)) => push(out, number.to_string().as_bytes()),
+        (KeyKind::B, Attribute::B(bytes)) => push(out, bytes),
+        (KeyKind::S | KeyKind::N | KeyKind::B, _) => Err(ItemError::KeyType(attribute.name.clone())),
+    }
 }
 
 fn malformed(column: usize) -> RowError {
@@ -128,8 +120,12 @@ fn malformed(column: usize) -> RowError {
     }
 }
 
-fn text(column: usize, bytes: &[u8]) -> Result<&str, RowError> {
-    std::str::from_utf8(bytes).map_err(|_| malformed(column))
+fn key_value(kind: KeyKind, image: &[u8]) -> Option<(Value<'_>, &[u8])> {
+    let (value, rest) = part(image)?;
+    Some(match kind {
+        KeyKind::S | KeyKind::N => (Value::Text(std::str::from_utf8(value).ok()?), rest),
+        KeyKind::B => (Value::Bytes(value), rest),
+    })
 }
 
 impl RowImages for Shared {
@@ -138,21 +134,32 @@ impl RowImages for Shared {
         let mut rest = place
             .and_then(|(at, len)| self.bytes.get(at..at.checked_add(len)?))
             .ok_or_else(|| malformed(0))?;
-        for (column, attribute) in self.key.iter().enumerate() {
-            let (value, after) = part(rest).ok_or_else(|| malformed(column))?;
-            rest = after;
-            let value = match attribute.kind {
-                KeyKind::S | KeyKind::N => Value::Text(text(column, value)?),
-                KeyKind::B => Value::Bytes(value),
+        // Of an item that is not known no column outside the key has anything.
+        let mut unknown = false;
+        for (column, role) in self.roles.iter().enumerate() {
+            let (value, after) = match role {
+                Role::Key(attribute) => key_value(attribute.kind, rest).ok_or_else(|| malformed(column))?,
+                Role::Whole | Role::Path(_, _) => {
+                    let first = matches!(
+                        column.checked_sub(1).and_then(|at| self.roles.get(at)),
+                        Some(Role::Key(_))
+                    );
+                    unknown |= first && rest.is_empty();
+                    if unknown {
+                        (Value::Null, rest)
+                    } else {
+                        cells::take(rest).ok_or_else(|| malformed(column))?
+                    }
+                }
             };
+            rest = after;
             visitor.cell(column, value)?;
         }
-        let column = self.key.len();
-        let item = match rest {
-            [] => Value::Null,
-            json => Value::Json(text(column, json)?),
-        };
-        visitor.cell(column, item)
+        if rest.is_empty() {
+            Ok(())
+        } else {
+            Err(malformed(self.roles.len()))
+        }
     }
 
     fn bytes(&self) -> usize {
@@ -165,7 +172,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::item::parse;
+    use super::super::layout::document;
     use super::*;
+    use crate::config::{Path, Promoted, PromotedType};
+    use crate::event::TableId;
 
     /// Cells as text.
     #[derive(Default)]
@@ -179,12 +189,15 @@ mod tests {
         }
     }
 
-    fn key(kinds: &[(&str, KeyKind)]) -> Arc<[KeyAttribute]> {
+    fn shape(kinds: &[(&str, KeyKind)], paths: &[(&str, PromotedType)]) -> Shape {
         let attribute = |(name, kind): &(&str, KeyKind)| KeyAttribute {
             name: (*name).to_owned(),
             kind: *kind,
         };
-        kinds.iter().map(attribute).collect()
+        let key: Vec<_> = kinds.iter().map(attribute).collect();
+        let promoted = |(path, kind): &(&str, PromotedType)| Promoted::new(Path::parse(path).unwrap(), *kind);
+        let paths: Vec<_> = paths.iter().map(promoted).collect();
+        Shape::of(Arc::new(document(TableId::new("s", "t"), &key, &paths))).unwrap()
     }
 
     fn cells(images: &dyn RowImages, row: RowRef) -> Vec<String> {
@@ -195,7 +208,8 @@ mod tests {
 
     #[test]
     fn cells_are_the_key_and_the_item() {
-        let mut images = Images::new(key(&[("p", KeyKind::S), ("r", KeyKind::N)]));
+        let paths = [("v", PromotedType::Int64), ("p", PromotedType::Date)];
+        let mut images = Images::new(&shape(&[("p", KeyKind::S), ("r", KeyKind::N)], &paths));
         let item = parse(br#"{"r":{"N":"1.0"},"p":{"S":"x"},"v":{"N":"2"}}"#).unwrap();
         let whole = images.item(&item).unwrap();
         let keyed = images.key(&item).unwrap();
@@ -205,15 +219,18 @@ mod tests {
             [
                 r#"Text("x")"#,
                 r#"Text("1")"#,
-                r#"Json("{\"p\":\"x\",\"r\":1,\"v\":2}")"#
+                r#"Json("{\"p\":\"x\",\"r\":1,\"v\":2}")"#,
+                "Int(2)",
+                "Unrepresentable(OtherType)"
             ]
         );
-        assert_eq!(cells(&*images, keyed), [r#"Text("x")"#, r#"Text("1")"#, "Null"]);
+        let nothing = [r#"Text("x")"#, r#"Text("1")"#, "Null", "Null", "Null"];
+        assert_eq!(cells(&*images, keyed), nothing);
     }
 
     #[test]
     fn an_item_without_its_key_is_refused_and_leaves_nothing() {
-        let mut images = Images::new(key(&[("p", KeyKind::S), ("r", KeyKind::B)]));
+        let mut images = Images::new(&shape(&[("p", KeyKind::S), ("r", KeyKind::B)], &[]));
         for (json, expected) in [
             (r#"{"p":{"S":"x"}}"#, "lacks its key attribute r"),
             (
@@ -231,7 +248,7 @@ mod tests {
     fn bytes_that_are_no_image_are_refused() {
         let images = Shared {
             bytes: vec![0, 0, 0, 9, 1, 0, 0, 0, 1, 0xFF, b'{'].into(),
-            key: key(&[("p", KeyKind::S)]),
+            roles: shape(&[("p", KeyKind::S)], &[]).roles,
         };
         for (at, len) in [(0, 11), (0, 3), (5, 6), (9, 90), (u32::MAX, u32::MAX)] {
             assert!(images.visit(RowRef { at, len }, &mut Cells::default()).is_err());
@@ -249,7 +266,7 @@ mod tests {
                 1 => format!("{number}.00"),
                 _ => format!("{number}0E-1"),
             };
-            let mut images = Images::new(key(&[("p", KeyKind::S), ("r", KeyKind::N)]));
+            let mut images = Images::new(&shape(&[("p", KeyKind::S), ("r", KeyKind::N)], &[]));
             let mut row = |(text, number, form): &(String, i64, usize)| {
                 let json = format!(r#"{{"p":{{"S":"{text}"}},"r":{{"N":"{}"}}}}"#, forms(*number, *form));
                 images.key(&parse(json.as_bytes()).unwrap()).unwrap()

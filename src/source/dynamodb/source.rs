@@ -12,24 +12,29 @@ use std::sync::Arc;
 use aws_config::SdkConfig;
 
 use super::api::{Api, Aws, CallError, LatestStream, Refusal, StreamInfo, TableInfo, View};
+use super::catalog::Catalog;
 use super::error::StreamError;
-use super::layout;
+use super::layout::{self, KeyAttribute, Shape};
 use super::lineage::Tree;
 use super::load::{LoadError, Loader};
-use super::pages::Shape;
 use super::reader::Followed;
 use super::stream::{Findings, Parts, Streams, point, start};
 use crate::clock::Clock;
 use crate::config::{DynamodbSource, FirstLoad};
 use crate::event::{
-    Bound, Chunk, Ddl, DdlWhat, Epoch, Item, LogPosition, StreamPlace, StreamStep, TableId, TableLayout,
-    TxnStart,
+    AlterSaid, Bound, Chunk, Ddl, DdlWhat, Epoch, Item, Late, LogPosition, StreamPlace, StreamStep, TableId,
+    TableLayout, TxnStart,
 };
 use crate::fault::boxed;
-use crate::source::{BoxFuture, ChunkRead, ChunkRows, Estimate, Opened, Source, SourceError, Watermark};
+use crate::source::{
+    BoxFuture, ChunkRead, ChunkRows, Estimate, Kept, Opened, Source, SourceError, Watermark,
+};
 
 /// What stands for the server in a position.
 const SERVER: &str = "dynamodb";
+
+/// Why a table is copied again whose columns the configuration changed.
+const OTHER_COLUMNS: &str = "the configuration asks for other columns";
 
 /// How far ahead of this machine's clock a generation is whose copy must have everything that was read before it:
 /// copies are made as of the generation's time by AWS's clock, which may be ahead. Seconds.
@@ -43,6 +48,7 @@ pub struct Dynamodb {
     loader: Arc<Loader>,
     clock: Clock,
     findings: Findings,
+    catalog: Catalog,
 }
 
 /// A table with its stream, when the log is opened.
@@ -57,6 +63,8 @@ struct Begun {
     followed: Followed,
     /// Why its rows must be read again, if they must.
     reload: Option<String>,
+    /// What its columns were, if rows from now on have others.
+    before: Option<TableLayout>,
     /// Whether it needs numbers above all before.
     anew: bool,
 }
@@ -83,7 +91,14 @@ impl Dynamodb {
             loader: Arc::new(loader),
             clock,
             findings: Findings::new(),
+            catalog: Catalog::default(),
         }
+    }
+
+    /// The columns of a table with this key, as the configuration asks for them.
+    fn columns(&self, id: TableId, key: &[KeyAttribute]) -> TableLayout {
+        let promoted = self.source.promoted.get(id.name()).map_or(&[][..], Vec::as_slice);
+        layout::document(id, key, promoted)
     }
 
     fn id(&self, name: &str) -> TableId {
@@ -118,10 +133,18 @@ impl Dynamodb {
             return self.anew(table, None).await;
         };
         let found = self.findings.with(|found| found.lost.get(&table.id).cloned());
+        let before = self
+            .catalog
+            .differing(&self.columns(table.id.clone(), &table.info.key));
         let why = match found {
             Some(why) => why,
+            // What rows that exist have for a column that is new, nothing but reading them says.
+            None if before.is_some() && self.source.first_load != FirstLoad::None => {
+                tracing::warn!(table = %table.id, "the configuration asks for other columns: the table is copied again");
+                return self.anew(table, Some(OTHER_COLUMNS.to_owned())).await;
+            }
             None => match self.resume(&table, place).await? {
-                Ok(begun) => return Ok(begun),
+                Ok(begun) => return Ok(Begun { before, ..begun }),
                 Err(why) => why,
             },
         };
@@ -145,7 +168,7 @@ impl Dynamodb {
         if let Err(gap) = tree.listed(&stream.shards) {
             return Ok(Err(gap.to_string()));
         }
-        Ok(Ok(self.followed(table, tree, None, false)))
+        Ok(Ok(self.followed(table, tree, None, false)?))
     }
 
     async fn anew(&self, table: Table, reload: Option<String>) -> Result<Begun, StreamError> {
@@ -160,19 +183,24 @@ impl Dynamodb {
             shards: std::collections::BTreeMap::new(),
         };
         let tree = Tree::begin(place, &stream.shards);
-        Ok(self.followed(&table, tree, reload, true))
+        self.followed(&table, tree, reload, true)
     }
 
-    fn followed(&self, table: &Table, tree: Tree, reload: Option<String>, anew: bool) -> Begun {
-        let shape = Shape {
-            layout: Arc::new(layout::document(table.id.clone(), &table.info.key)),
-            key: table.info.key.as_slice().into(),
-        };
-        Begun {
+    fn followed(
+        &self,
+        table: &Table,
+        tree: Tree,
+        reload: Option<String>,
+        anew: bool,
+    ) -> Result<Begun, StreamError> {
+        let layout = self.columns(table.id.clone(), &table.info.key);
+        let shape = Shape::of(Arc::new(layout)).ok_or_else(|| StreamError::Key(table.id.clone()))?;
+        Ok(Begun {
             followed: Followed::new(table.id.clone(), shape, tree, self.clock.now(), anew),
             reload,
+            before: None,
             anew,
-        }
+        })
     }
 
     async fn opened(&self, from: Option<LogPosition>, last: Epoch) -> Result<Opened, StreamError> {
@@ -248,6 +276,10 @@ impl Dynamodb {
             } else {
                 streams.push(place.clone());
             }
+            if let Some(before) = &one.before {
+                let altered = altered(generation, before, &one.followed.shape.layout);
+                first.push_back(Item::Ddl(altered));
+            }
             if old != Some(place) {
                 steps.push(StreamStep::At(place.clone()));
             }
@@ -270,14 +302,40 @@ impl Dynamodb {
     /// The layout of a table; `None` if it is not there.
     async fn described(&self, name: &str) -> Result<Option<TableLayout>, CallError> {
         match self.api.table(name).await {
-            Ok(info) => Ok(Some(layout::document(self.id(name), &info.key))),
+            Ok(info) => Ok(Some(self.columns(self.id(name), &info.key))),
             Err(error) if error.refusal == Refusal::Missing => Ok(None),
             Err(error) => Err(error),
         }
     }
 }
 
+/// Says that rows have other columns from now on, with nothing in those that exist.
+fn altered(generation: Epoch, before: &TableLayout, layout: &Arc<TableLayout>) -> Ddl {
+    let new = layout
+        .columns
+        .iter()
+        .filter(|column| before.column(&column.name).is_none());
+    Ddl {
+        table: layout.table.clone(),
+        what: DdlWhat::Altered {
+            layout: Arc::clone(layout),
+            said: AlterSaid {
+                renamed: Vec::new(),
+                added_empty: new.map(|column| column.name.as_str().to_owned()).collect(),
+                columns: true,
+            },
+            late: Late::No,
+        },
+        at: start(generation),
+        statement: OTHER_COLUMNS.into(),
+    }
+}
+
 impl Source for Dynamodb {
+    fn resume(&self, kept: Vec<Kept>) {
+        self.catalog.keep(kept);
+    }
+
     fn tables<'a>(&'a self, known: &'a [TableId]) -> BoxFuture<'a, Result<Vec<TableLayout>, SourceError>> {
         Box::pin(async move {
             let mut new = Vec::new();
@@ -286,7 +344,7 @@ impl Source for Dynamodb {
                     continue;
                 }
                 let info = self.api.table(name).await.map_err(boxed)?;
-                new.push(layout::document(self.id(name), &info.key));
+                new.push(self.columns(self.id(name), &info.key));
             }
             let tables: BTreeSet<TableId> = new.iter().map(|layout| layout.table.clone()).collect();
             self.findings.with(|found| {
@@ -301,7 +359,11 @@ impl Source for Dynamodb {
     }
 
     fn layout<'a>(&'a self, table: &'a TableId) -> BoxFuture<'a, Result<Option<TableLayout>, SourceError>> {
-        Box::pin(async move { self.described(table.name()).await.map_err(boxed) })
+        Box::pin(async move {
+            let layout = self.described(table.name()).await.map_err(boxed)?;
+            self.catalog.opened(table);
+            Ok(layout)
+        })
     }
 
     fn open(

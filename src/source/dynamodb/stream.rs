@@ -17,6 +17,7 @@ use metrics::counter;
 
 use super::api::{Api, CallError, StreamInfo, TableInfo, unreadable};
 use super::error::StreamError;
+use super::layout::Shape;
 use super::lineage::Disorder;
 use super::pages::{self, Changes};
 use super::reader::{Followed, Halt};
@@ -376,7 +377,7 @@ struct Read {
     arn: Arc<str>,
     iterator: Option<String>,
     after: Option<SequenceNumber>,
-    shape: pages::Shape,
+    shape: Shape,
     generation: Epoch,
 }
 

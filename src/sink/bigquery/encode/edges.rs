@@ -232,6 +232,7 @@ fn policies(policy: ValuePolicy) -> Values {
         out_of_range: policy,
         invalid_text: policy,
         json_numbers: policy,
+        other_types: policy,
     }
 }
 
@@ -282,6 +283,7 @@ fn every_policy_does_to_every_kind_what_it_says() {
             None,
             None,
         ),
+        (ColumnType::Int64, Cell::OtherType, Misfit::OtherType, None, None),
     ] {
         let text = |text: Option<&str>| text.map(|text| Field::Bytes(text.as_bytes().to_vec()));
         let by = |policy| written_by(policies(policy), kind, cell.clone());

@@ -244,7 +244,7 @@ impl Changes {
                 let Some(window) = self.windows.pop_front() else {
                     return Ok(None);
                 };
-                let table = self.packer.layout.table.name();
+                let table = self.packer.shape.layout.table.name();
                 let (objects, files) = self.loader.changes(table, self.low, window).await?;
                 self.open = Some((Lines::new(objects, files), window.1));
                 continue;

@@ -16,7 +16,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use tokio::sync::Mutex;
 
 use super::item::{Item, ItemError, from_tables};
-use super::layout::{KeyAttribute, key_of};
+use super::layout::Shape;
 use super::rows::Images;
 use crate::clock::Clock;
 use crate::config::{DynamodbSource, FirstLoad};
@@ -55,21 +55,18 @@ pub(super) fn recovery_cure(table: &str) -> String {
 /// Makes rows of one table's items.
 #[derive(Debug, Clone)]
 struct Packer {
-    layout: Arc<TableLayout>,
-    key: Arc<[KeyAttribute]>,
+    shape: Shape,
 }
 
 impl Packer {
     fn new(layout: &TableLayout) -> Result<Packer, LoadError> {
-        let key = key_of(layout).ok_or_else(|| LoadError::Layout(layout.table.clone()))?;
-        Ok(Packer {
-            layout: Arc::new(layout.clone()),
-            key: key.into(),
-        })
+        let shape = Shape::of(Arc::new(layout.clone()));
+        let shape = shape.ok_or_else(|| LoadError::Layout(layout.table.clone()))?;
+        Ok(Packer { shape })
     }
 
     fn images(&self) -> Images {
-        Images::new(Arc::clone(&self.key))
+        Images::new(&self.shape)
     }
 
     /// Items that the table held, as rows below every row of the stream. `at`: when it held them, Unix seconds.
@@ -79,7 +76,7 @@ impl Packer {
             ordinal: Ordinal(0),
         };
         RowChanges {
-            layout: Arc::clone(&self.layout),
+            layout: Arc::clone(&self.shape.layout),
             images: images.share(),
             txn: low,
             committed_micros: at.saturating_mul(1_000_000),
@@ -418,7 +415,7 @@ impl Scanned {
         let (mut images, mut rows) = (self.packer.images(), Vec::with_capacity(items.len()));
         for item in items {
             rows.push(scanned(&mut images, item).map_err(|source| LoadError::Scanned {
-                table: self.packer.layout.table.clone(),
+                table: self.packer.shape.layout.table.clone(),
                 source,
             })?);
         }

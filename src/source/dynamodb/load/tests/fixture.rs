@@ -20,7 +20,7 @@ use super::super::*;
 use crate::config::ExportPlace;
 use crate::event::{BinlogCoord, CellVisitor, Epoch, Op, OrderKey, RowError, TableId, Value as CellValue};
 use crate::source::Reached;
-use crate::source::dynamodb::layout::{KeyKind, document};
+use crate::source::dynamodb::layout::{KeyAttribute, KeyKind, document};
 use crate::task::{self, Task};
 
 /// What the servers hold and were asked.
@@ -86,6 +86,7 @@ impl Aws {
             region: "eu-west-1".to_owned(),
             tables: vec!["carts".to_owned()],
             first_load,
+            promoted: BTreeMap::new(),
             parallelism: 2,
             role: None,
             endpoint: Some(self.endpoint.clone()),
@@ -251,7 +252,7 @@ fn layout() -> TableLayout {
         name: "id".to_owned(),
         kind: KeyKind::S,
     };
-    document(TableId::new("sessions", "carts"), &[key])
+    document(TableId::new("sessions", "carts"), &[key], &[])
 }
 
 pub(super) fn item(id: &str) -> Value {
