@@ -47,6 +47,9 @@ pub struct Applying {
     /// Why rows that exist are read again afterwards, if they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refill: Option<String>,
+    /// Whether rows that exist may have other keys since: what the target has of them is then deleted.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub rekeyed: bool,
 }
 
 impl Columns {

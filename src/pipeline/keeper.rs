@@ -446,6 +446,10 @@ fn applied(state: &mut TableState) {
         return;
     };
     let refill = applying.refill.clone();
+    if applying.rekeyed {
+        // Numbered anew at the copy's low watermark: rows that the stream brings until then stay.
+        state.sweep = Some(applying.at);
+    }
     state.applied(*applying);
     if let (Some(cause), false) = (refill, matches!(state.phase, Phase::Reopening { .. })) {
         state.remember_copy();

@@ -146,6 +146,11 @@ impl Warden {
             (Some(reason), false) => self.affordable(table, reason).await?,
             (None, false) => None,
         };
+        let rekeyed = planned.rekeyed || (change.late && refill.is_some());
+        if rekeyed && refill.is_none() {
+            let reason = planned.refill.unwrap_or_default();
+            return Ok(self.unfit(table, &Unfit::Key(reason), &change).await?);
+        }
         let applying = Applying {
             at: change.at,
             statement: change.statement.to_string(),
@@ -153,6 +158,7 @@ impl Warden {
             target: planned.target,
             evolution: planned.evolution,
             refill,
+            rekeyed,
         };
         self.drained(table).await?;
         let intended = applying.clone();

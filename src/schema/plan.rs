@@ -39,6 +39,8 @@ pub struct Planned {
     pub evolution: Evolution,
     /// Why rows that exist must be read again, if they must.
     pub refill: Option<String>,
+    /// Whether rows that exist may have other keys now: then those of the target have to go as well.
+    pub rekeyed: bool,
     /// Columns that are not written, with the policy that says so.
     pub held: Vec<(ColumnName, Adding)>,
 }
@@ -74,10 +76,13 @@ pub fn plan(
         target: target.to_vec(),
         evolution: Evolution::default(),
         refill: None,
+        rekeyed: false,
         held: Vec::new(),
         taken: BTreeSet::new(),
     };
     for name in swapped {
+        let is_key = |one: &Column| one.key.is_some() && same(one.name.as_str(), &name);
+        planner.rekeyed |= after.columns.iter().any(is_key);
         planner.refill(format!("column {name} changed places with another one"));
     }
     let mut places = vec![None; after.columns.len()];
@@ -108,6 +113,7 @@ pub fn plan(
         projection,
         evolution: planner.evolution,
         refill: planner.refill,
+        rekeyed: planner.rekeyed,
         held: planner.held,
     })
 }
@@ -120,6 +126,7 @@ struct Planner<'a> {
     target: Vec<TargetColumn>,
     evolution: Evolution,
     refill: Option<String>,
+    rekeyed: bool,
     held: Vec<(ColumnName, Adding)>,
     /// Indexes of target columns that a column of the source is written to.
     taken: BTreeSet<usize>,
@@ -202,6 +209,7 @@ impl Planner<'_> {
         };
         self.taken.insert(place);
         if !keeps_values(previous, column) {
+            self.rekeyed |= key;
             self.refill(format!(
                 "column {} was {} and is {}",
                 column.name,

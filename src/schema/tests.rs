@@ -247,3 +247,19 @@ fn held_names_and_ignored_columns_are_not_written() {
     .unwrap();
     assert_eq!(names(&again.projection.columns), [Some("id"), None, Some("x")]);
 }
+
+#[test]
+fn values_that_may_be_others_in_the_key_are_said_to_be() {
+    let hints = AlterSaid::default();
+    let other = planned(&[("id", "bigint")], &[("id", "int")], &hints).unwrap();
+    assert!(other.rekeyed && other.refill.is_some());
+    let wider = planned(&[("id", "int")], &[("id", "bigint")], &hints).unwrap();
+    assert!(!wider.rekeyed && wider.refill.is_none());
+    let beside = planned(
+        &[("id", "int"), ("a", "bigint")],
+        &[("id", "int"), ("a", "int")],
+        &hints,
+    )
+    .unwrap();
+    assert!(!beside.rekeyed && beside.refill.is_some());
+}

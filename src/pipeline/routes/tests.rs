@@ -66,6 +66,7 @@ fn changed() -> TableState {
         projection,
         evolution: Evolution::default(),
         refill: None,
+        rekeyed: false,
     });
     state
 }
