@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::TableState;
+use super::{Phase, TableState};
 use crate::event::{ColumnName, TableLayout, TxnStart};
 use crate::schema::{Evolution, Projection, TargetColumn};
 
@@ -61,7 +61,7 @@ impl Columns {
 
 impl TableState {
     /// A table that was opened, each of its columns written to one of its own name.
-    pub fn new(layout: TableLayout, floor: TxnStart, phase: super::Phase) -> TableState {
+    pub fn new(layout: TableLayout, floor: TxnStart, phase: Phase) -> TableState {
         TableState {
             layout,
             floor,
@@ -108,6 +108,15 @@ impl TableState {
         versions.map(|version| version.projection).collect()
     }
 
+    /// Whether a change of columns is intended that comes before anything else that is done to the table.
+    pub fn is_changing(&self) -> bool {
+        let done_with = matches!(
+            self.phase,
+            Phase::Parked { .. } | Phase::Dropped | Phase::Reopening { .. }
+        );
+        self.applying.is_some() && !done_with
+    }
+
     /// The new columns are in force from `applying.at` on; older ones go where they go now.
     pub fn applied(&mut self, applying: Applying) {
         let mut past = self.versions();
@@ -131,7 +140,7 @@ impl TableState {
         projection: Projection,
         target: Vec<TargetColumn>,
         floor: TxnStart,
-        phase: super::Phase,
+        phase: Phase,
     ) -> TableState {
         TableState {
             layout: projection.layout,

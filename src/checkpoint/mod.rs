@@ -189,6 +189,20 @@ impl TableState {
         };
     }
 
+    /// The low watermark of a copy beside the stream that begins at a place of the log: its rows are numbered above those of
+    /// earlier copies and not below what is swept. `None` where that cannot be; after a restart the log is read
+    /// again from before the places at which a table was opened, copied or changed.
+    pub fn low_at(&self, at: TxnStart) -> Option<TxnStart> {
+        let low = match self.copied {
+            None => at.first_low(),
+            Some(copied) => at.low_after(copied)?,
+        };
+        let late_enough = at >= self.floor
+            && self.columns.since.is_none_or(|since| at >= since)
+            && self.sweep.is_none_or(|due| low >= due);
+        late_enough.then_some(low)
+    }
+
     /// Remembers how the rows of a copy under way are numbered; to be called when its phase ends.
     pub fn remember_copy(&mut self) {
         if let Phase::Snapshot(snapshot) = &self.phase {
@@ -271,5 +285,48 @@ mod tests {
         state.acknowledged(&first, 5);
         assert!(state.is_done());
         assert_eq!((state.rows, state.chunks), (7, 2));
+    }
+
+    /// After a restart the log is read again from before the places that a state speaks of.
+    #[test]
+    fn a_copy_begins_above_what_was_copied_changed_or_is_to_be_swept() {
+        let at = |offset| TxnStart {
+            epoch: Epoch(1),
+            coord: BinlogCoord { file: 1, offset },
+        };
+        let layout = TableLayout {
+            table: TableId::new("shop", "orders"),
+            columns: Vec::new(),
+        };
+        let cause = "a column came".to_owned();
+        let state = TableState::new(layout, at(1000), Phase::Refill { cause });
+        assert_eq!(state.low_at(at(999)), None, "not followed yet");
+        assert_eq!(state.low_at(at(1000)), Some(at(997)));
+        let copied = |low: u64| TableState {
+            copied: Some(at(low)),
+            ..state.clone()
+        };
+        assert_eq!(copied(1997).low_at(at(1500)), None, "older than the copy before");
+        assert_eq!(
+            copied(1997).low_at(at(2000)),
+            Some(at(1998)),
+            "the second one here"
+        );
+        assert_eq!(copied(2000).low_at(at(2000)), None, "no number is left here");
+        assert_eq!(copied(1997).low_at(at(3000)), Some(at(2997)));
+        let swept = TableState {
+            sweep: Some(at(2000)),
+            ..state.clone()
+        };
+        assert_eq!(swept.low_at(at(2000)), None, "its rows would be swept");
+        assert_eq!(swept.low_at(at(2003)), Some(at(2000)));
+        let mut changed = state;
+        changed.columns.since = Some(at(2000));
+        assert_eq!(
+            changed.low_at(at(1999)),
+            None,
+            "rows of the old columns would come after it"
+        );
+        assert_eq!(changed.low_at(at(2000)), Some(at(1997)));
     }
 }

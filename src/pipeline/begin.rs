@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::error::PipelineError;
 use super::lost::{Patience, Vigil};
+use super::reopen::is_absent;
 use super::retry::MAX_DELAY;
 use super::run::{Parts, Plan};
 use crate::checkpoint::{Checkpoint, Phase, TableState};
@@ -216,6 +217,11 @@ async fn prepare(
 ) -> Result<(), PipelineError> {
     let mut occupied = Vec::new();
     for layout in fresh {
+        parts
+            .sink
+            .discard_unused(layout)
+            .await
+            .map_err(PipelineError::Sink)?;
         if parts.sink.inspect(layout).await.map_err(PipelineError::Sink)? == Prepared::NotEmpty {
             occupied.push(layout.table.clone());
         }
@@ -223,7 +229,7 @@ async fn prepare(
     if !occupied.is_empty() {
         return Err(PipelineError::NotEmpty(occupied));
     }
-    let followed: Vec<&TableLayout> = known
+    let followed = known
         .values()
         // A table that is to be copied again needs nothing of what was there.
         .filter(|state| {
@@ -231,13 +237,21 @@ async fn prepare(
                 state.phase,
                 Phase::Parked { .. } | Phase::Dropped | Phase::Reopening { .. }
             )
-        })
-        .map(|state| &state.layout)
-        .collect();
+        });
+    // The target of one whose columns are being changed fits the old ones or the new ones; its change is carried out first.
+    let (changing, followed): (Vec<&TableState>, Vec<&TableState>) =
+        followed.partition(|state| state.is_changing());
     for state in known.values() {
         parts.sink.project(&state.layout.table, state.projections());
     }
     let mut gone = Vec::new();
+    for state in &changing {
+        let absent = is_absent(&*parts.sink, &state.layout).await;
+        if absent.map_err(PipelineError::Sink)? {
+            gone.push(state.layout.table.clone());
+        }
+    }
+    let followed: Vec<&TableLayout> = followed.iter().map(|state| &state.layout).collect();
     for layout in &followed {
         if parts.sink.inspect(layout).await.map_err(PipelineError::Sink)? == Prepared::Absent {
             gone.push(layout.table.clone());

@@ -78,7 +78,8 @@ pub enum OpenRequest {
         table: TableId,
         /// How.
         opening: Opening,
-        /// Answered once it is durable; without a state if the table is held or does not flow.
+        /// Answered once it is durable; without a state if the table is held or does not flow, or no copy of it can begin at
+        /// this boundary.
         reply: oneshot::Sender<Boundary>,
     },
     /// To copy a table again as a whole, because a person wants it.
@@ -398,9 +399,9 @@ impl Follow {
         let mut states = Vec::new();
         if self.shared.routes.is_flowing(&table) && !self.shared.routes.is_held(&table) {
             let (reply, refilled) = oneshot::channel();
-            // A statement lies between this copy and the one before.
-            let phase = opening.phase(&self.taken, self.taken.next.first_low());
-            self.tell(Message::Refill(table.clone(), phase, reply)).await?;
+            let at = Box::new(self.taken.clone());
+            self.tell(Message::Refill(table.clone(), opening, at, reply))
+                .await?;
             let state = refilled.await.map_err(|_| PipelineError::Gone("keeper"))?;
             if state.is_some() {
                 self.shared.routes.again(&table);

@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::error::PipelineError;
+use super::follow::Opening;
 use super::frontier::{Frontier, UnitId};
 use super::hold::{Part, Released};
 use super::mark::Mark;
@@ -18,7 +19,7 @@ use super::routes::Routes;
 use super::work::Work;
 use crate::checkpoint::{Checkpoint, Phase, SnapshotState, Store, TableState};
 use crate::clock::Clock;
-use crate::event::{CommitPoint, Seen, TableId, TxnStart};
+use crate::event::{CommitPoint, LogPosition, Seen, TableId, TxnStart};
 use crate::failpoint;
 use crate::fault::Fault;
 use crate::sink::BoxFuture;
@@ -174,8 +175,8 @@ impl Keeper {
                 self.waiting.push(reply);
             }
             Message::Resync(table, reply) => self.resync(&table, reply),
-            Message::Refill(table, phase, reply) => {
-                let refilled = self.refilled(&table, phase);
+            Message::Refill(table, opening, at, reply) => {
+                let refilled = self.refilled(&table, opening, &at);
                 self.refilling.push((reply, refilled));
             }
             Message::Parked(table, cause, reply) => {
@@ -207,12 +208,13 @@ impl Keeper {
     }
 
     /// Begins the copy of a table that is to be copied again; its state then, if it still is.
-    fn refilled(&mut self, table: &TableId, phase: Phase) -> Option<TableState> {
+    fn refilled(&mut self, table: &TableId, opening: Opening, at: &LogPosition) -> Option<TableState> {
         let state = self.checkpoint.tables.get_mut(table)?;
         if !matches!(state.phase, Phase::Refill { .. }) {
             return None;
         }
-        state.phase = phase;
+        let low = state.low_at(at.next)?;
+        state.phase = opening.phase(at, low);
         Some(state.clone())
     }
 

@@ -6,10 +6,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::error::PipelineError;
+use super::follow::Opening;
 use super::hold::Released;
 use super::mark::Mark;
 use super::routes::Routes;
-use crate::checkpoint::{Applying, Phase, TableState};
+use crate::checkpoint::{Applying, TableState};
 use crate::clock::Clock;
 use crate::event::{Chunk, CommitPoint, Epoch, LogPosition, Seen, TableId, TableLayout, TxnStart};
 use crate::sink::{BoxFuture, Pending};
@@ -79,9 +80,14 @@ pub enum Message {
     Reopen(TableId, String, oneshot::Sender<()>),
     /// A person wants a table to be copied again, whatever its state; answered once that is durable.
     Resync(TableId, oneshot::Sender<()>),
-    /// A table whose rows are to be read again is in this phase from here on; answered with its state once that
-    /// is durable, or without one if nothing is to be read again.
-    Refill(TableId, Phase, oneshot::Sender<Option<TableState>>),
+    /// A table whose rows are to be read again is copied from this place on; answered with its state once that
+    /// is durable, or without one if nothing is to be read again, or not from this place.
+    Refill(
+        TableId,
+        Opening,
+        Box<LogPosition>,
+        oneshot::Sender<Option<TableState>>,
+    ),
     /// A table must not be followed any more; answered once that is durable.
     Parked(TableId, String, oneshot::Sender<()>),
     /// The source has no such table any more; answered once that is durable.

@@ -16,7 +16,7 @@ use crate::config::Adding;
 use crate::event::{AlterSaid, TableId, TableLayout};
 use crate::fault::Fault;
 use crate::schema::{Projection, TargetColumn};
-use crate::sink::Prepared;
+use crate::sink::{Prepared, Sink, SinkError};
 
 /// What writes past row events rarely does it once: how long it is left to end before its table is copied again.
 const SETTLING: Duration = Duration::from_secs(5);
@@ -141,12 +141,9 @@ impl Warden {
     async fn is_gone(&self, state: &TableState) -> Result<bool, Failed> {
         let sink = &self.copying.sink;
         sink.project(&state.layout.table, state.projections());
-        match sink.inspect(&state.layout).await {
-            Ok(prepared) => Ok(prepared == Prepared::Absent),
-            // It is there; whether it can be made to fit is seen then.
-            Err(error) if matches!(error.fault(), Fault::Table(_)) => Ok(false),
-            Err(error) => Err(Failed::Pipeline(PipelineError::Sink(error))),
-        }
+        is_absent(&**sink, &state.layout)
+            .await
+            .map_err(|error| Failed::Pipeline(PipelineError::Sink(error)))
     }
 
     /// Gives a target that is there the columns that a table has now.
@@ -179,6 +176,10 @@ impl Warden {
         }
         let (table, sink) = (&layout.table, &self.copying.sink);
         sink.project(table, Vec::new());
+        if !known {
+            let discarded = sink.discard_unused(layout).await;
+            discarded.map_err(|error| sink_failed(table, error))?;
+        }
         let inspected = sink.inspect(layout).await;
         if inspected.map_err(|error| sink_failed(table, error))? == Prepared::NotEmpty {
             let cause = format!(
@@ -190,5 +191,17 @@ impl Warden {
         let prepared = sink.prepare(layout).await;
         prepared.map_err(|error| sink_failed(table, error))?;
         Ok(())
+    }
+}
+
+/// Whether a table has no target. Whether one that it has fits, or can be made to, is not asked.
+///
+/// # Errors
+/// The sink cannot tell.
+pub(super) async fn is_absent(sink: &dyn Sink, layout: &TableLayout) -> Result<bool, SinkError> {
+    match sink.inspect(layout).await {
+        Ok(prepared) => Ok(prepared == Prepared::Absent),
+        Err(error) if matches!(error.fault(), Fault::Table(_)) => Ok(false),
+        Err(error) => Err(error),
     }
 }

@@ -179,9 +179,6 @@ impl Running {
                 Phase::Streaming | Phase::Refill { .. } => {
                     shared.routes.open(state);
                     shared.status.streaming(table);
-                    if state.applying.is_some() {
-                        shared.routes.hold(table);
-                    }
                     shared.routes.ask(table, Work::Look);
                 }
                 Phase::Opening | Phase::Snapshot(_) => shared.routes.open(state),
@@ -195,6 +192,10 @@ impl Running {
                     shared.status.dropped(table);
                     shared.routes.ask(table, Work::Look);
                 }
+            }
+            if state.is_changing() {
+                shared.routes.hold(table);
+                shared.routes.ask(table, Work::Look);
             }
         }
         let (messages, inbox) = mpsc::channel(MESSAGES);

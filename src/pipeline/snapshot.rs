@@ -124,7 +124,8 @@ pub(super) async fn copy_all(
     fresh: Vec<TableLayout>,
     mut floor: LogPosition,
 ) -> Result<(), PipelineError> {
-    let mut states: Vec<TableState> = known.into_values().collect();
+    // One whose columns are being changed is copied when that is done.
+    let mut states: Vec<TableState> = known.into_values().filter(|state| !state.is_changing()).collect();
     if !fresh.is_empty() {
         let (reply, opened) = oneshot::channel();
         let begun = move |at: &LogPosition| {

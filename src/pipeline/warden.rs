@@ -273,8 +273,14 @@ impl Warden {
             let Some(state) = state else {
                 return self.open(table, None).await;
             };
+            if let (true, Some(applying)) = (state.is_changing(), &state.applying) {
+                self.drained(table).await?;
+                return self.apply(table, Applying::clone(applying)).await;
+            }
             match &state.phase {
-                Phase::Parked { .. } | Phase::Opening | Phase::Snapshot(_) => return Ok(()),
+                Phase::Parked { .. } | Phase::Opening | Phase::Snapshot(_) | Phase::Streaming => {
+                    return Ok(());
+                }
                 Phase::Dropped => {
                     if self.layout(table).await?.is_none() {
                         return Ok(());
@@ -284,16 +290,7 @@ impl Warden {
                         .await?;
                 }
                 Phase::Reopening { .. } => return self.open(table, Some(state)).await,
-                Phase::Refill { .. } | Phase::Streaming => {
-                    if let Some(applying) = state.applying {
-                        self.drained(table).await?;
-                        return self.apply(table, *applying).await;
-                    }
-                    if matches!(state.phase, Phase::Streaming) {
-                        return Ok(());
-                    }
-                    return self.refill(table).await;
-                }
+                Phase::Refill { .. } => return self.refill(table).await,
             }
         }
     }
@@ -305,15 +302,41 @@ impl Warden {
             return Ok(());
         };
         tracing::info!(%table, cause, "rows that exist are read again");
-        let (reply, opened) = oneshot::channel();
-        let request = OpenRequest::Refill {
-            table: table.clone(),
-            opening: self.opening,
-            reply,
-        };
-        let (states, at) = self.asked(request, opened).await?;
-        // Held again in the meantime: that change brings a copy of its own.
-        self.copy(states, at).await
+        loop {
+            let (reply, opened) = oneshot::channel();
+            let request = OpenRequest::Refill {
+                table: table.clone(),
+                opening: self.opening,
+                reply,
+            };
+            let (states, at) = self.asked(request, opened).await?;
+            if !states.is_empty() {
+                return self.copy(states, at).await;
+            }
+            let (state, _) = self.read(table).await?;
+            let Some(state) = state.filter(|state| matches!(state.phase, Phase::Refill { .. })) else {
+                return Ok(());
+            };
+            let routes = &self.copying.shared.routes;
+            if routes.is_held(table) || !routes.is_flowing(table) {
+                // That change brings a copy of its own.
+                return Ok(());
+            }
+            if state.copied == Some(at.next) {
+                self.copying.log_moves(table).await?;
+            } else {
+                self.polled().await?;
+            }
+        }
+    }
+
+    async fn polled(&self) -> Result<(), Failed> {
+        let copying = &self.copying;
+        tokio::select! {
+            biased;
+            () = copying.stop.cancelled() => Err(Failed::Stopped),
+            () = copying.shared.clock.sleep(POLL) => Ok(()),
+        }
     }
 
     pub(super) async fn copy(&self, states: Vec<TableState>, at: LogPosition) -> Result<(), Failed> {
@@ -357,11 +380,7 @@ impl Warden {
             if position.next >= at {
                 break at;
             }
-            tokio::select! {
-                biased;
-                () = copying.stop.cancelled() => return Err(Failed::Stopped),
-                () = copying.shared.clock.sleep(POLL) => {}
-            }
+            self.polled().await?;
         };
         let (Some(state), _) = self.read(table).await? else {
             return Ok(());

@@ -109,6 +109,12 @@ pub trait Sink: fmt::Debug + Send + Sync {
     /// Looks at the table's target without changing anything: never answers [`Prepared::Created`].
     fn inspect<'a>(&'a self, layout: &'a TableLayout) -> BoxFuture<'a, Result<Prepared, SinkError>>;
 
+    /// Removes the target of a table that is in no checkpoint, if an earlier start made it, nobody ever wrote to it and it
+    /// does not have the layout's columns. Returns whether there was one.
+    fn discard_unused<'a>(&'a self, _layout: &'a TableLayout) -> BoxFuture<'a, Result<bool, SinkError>> {
+        Box::pin(async { Ok(false) })
+    }
+
     /// Makes sure that the table's target exists and fits the layout; creates what is missing.
     fn prepare<'a>(&'a self, layout: &'a TableLayout) -> BoxFuture<'a, Result<Prepared, SinkError>>;
 

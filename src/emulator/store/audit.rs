@@ -10,6 +10,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::Store;
 use crate::emulator::error::ApiResult;
+use crate::emulator::numeric::Decimal;
 use crate::emulator::schema::Table;
 use crate::emulator::value::Cell;
 use crate::emulator::writer::{ChangeType, Row};
@@ -126,7 +127,8 @@ fn content(table: &Table, row: &Row<'_>) -> Vec<u8> {
         for (field, cell) in table.fields.iter().zip(&row.cells) {
             let (tag, bytes): (u8, &[u8]) = match cell {
                 Cell::Null => continue,
-                Cell::Int(value) => (1, &value.to_be_bytes()),
+                // A column that was widened in between holds the same number in another form.
+                Cell::Int(value) => (5, &Decimal::from(*value).to_stored()),
                 Cell::Real(value) => (2, &value.to_bits().to_be_bytes()),
                 Cell::Text(text) => (3, text.as_bytes()),
                 Cell::Blob(bytes) => (4, bytes),

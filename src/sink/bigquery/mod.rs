@@ -376,6 +376,14 @@ impl Sink for BigQuery {
         })
     }
 
+    fn discard_unused<'a>(&'a self, layout: &'a TableLayout) -> BoxFuture<'a, Result<bool, SinkError>> {
+        Box::pin(async move {
+            let target = self.target(&Arc::new(layout.clone()))?;
+            self.apart(&target).await?;
+            Ok(self.tables.discard_unused(&target).await?)
+        })
+    }
+
     fn prepare<'a>(&'a self, layout: &'a TableLayout) -> BoxFuture<'a, Result<Prepared, SinkError>> {
         Box::pin(async move {
             let target = self.target(&Arc::new(layout.clone()))?;

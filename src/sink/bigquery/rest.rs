@@ -136,6 +136,13 @@ impl Call {
         }
     }
 
+    pub(super) fn delete(path: String) -> Call {
+        Call {
+            method: Method::DELETE,
+            ..Call::get(path)
+        }
+    }
+
     pub(super) fn post(path: String, body: Value) -> Call {
         Call {
             method: Method::POST,

@@ -2,6 +2,7 @@
 //! that are only added need (none of these, but for the clustering), or checked against what the rows need. Primary key and max_staleness are fields of the table resource
 //! (<https://cloud.google.com/bigquery/docs/reference/rest/v2/tables>), so a table appears in one call.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use reqwest::StatusCode;
@@ -22,8 +23,10 @@ use crate::config::Staleness;
 use crate::sink::Prepared;
 
 mod misfits;
+mod unused;
 
 use misfits::{misfit, misfits};
+use unused::OWNER;
 
 /// Clustering columns that BigQuery takes.
 const MAX_CLUSTERING: usize = 4;
@@ -50,6 +53,7 @@ pub(super) struct Tables {
 pub(super) struct Found {
     pub(super) schema: FoundSchema,
     table_constraints: FoundConstraints,
+    labels: BTreeMap<String, String>,
     /// Only of a table with rows that are not in its storage yet.
     streaming_buffer: Option<Value>,
     /// Rows without those; REST writes it as text.
@@ -157,10 +161,7 @@ impl Tables {
                 self.ensure_dataset(place).await?;
                 if let Some(fields) = resource.as_object_mut() {
                     fields.insert("tableReference".to_owned(), reference(place));
-                    fields.insert(
-                        "labels".to_owned(),
-                        json!({ "replicator_pipeline": self.jobs.pipeline }),
-                    );
+                    fields.insert("labels".to_owned(), json!({ OWNER: self.jobs.pipeline }));
                 }
                 if self.create(place, resource).await? {
                     return self.wait_for_stream(destination).await;
@@ -283,7 +284,7 @@ impl Tables {
         }
         let mut body = json!({
             "datasetReference": { "projectId": project, "datasetId": dataset },
-            "labels": { "replicator_pipeline": self.jobs.pipeline },
+            "labels": { OWNER: self.jobs.pipeline },
         });
         if let (Some(location), Some(fields)) = (&self.location, body.as_object_mut()) {
             fields.insert("location".to_owned(), json!(location));
@@ -340,7 +341,7 @@ impl Tables {
             "tableReference": reference(&target.destination.place),
             "description": format!("replicated from {}", target.layout.table),
             "schema": { "fields": fields },
-            "labels": { "replicator_pipeline": self.jobs.pipeline },
+            "labels": { OWNER: self.jobs.pipeline },
         });
         let Some(object) = body.as_object_mut() else {
             return body;

@@ -16,6 +16,7 @@ use crate::event::Op;
 use crate::fault::Fault;
 
 mod modes;
+mod unused;
 
 fn config(rest: &str, write: &str) -> Config {
     Config {

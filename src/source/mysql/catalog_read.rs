@@ -49,8 +49,8 @@ impl Cascade {
                             or resync the children after such changes";
 }
 
-/// How often the catalog is read again if its parts do not fit each other: DDL ran in between.
-const ATTEMPTS: usize = 3;
+/// How often what the catalog says of a table is read if its parts do not fit each other: DDL ran in between.
+const ATTEMPTS: usize = 16;
 
 /// The captured tables that exist, in the order of their names.
 ///
@@ -145,18 +145,27 @@ async fn read_columns(conn: &mut Conn, ids: &BTreeSet<TableId>) -> Result<Vec<Ca
     if ids.is_empty() {
         return Ok(Vec::new());
     }
-    let mut before = None;
+    let (mut done, mut before) = (BTreeMap::new(), BTreeMap::new());
+    let mut asked = ids.clone();
     for _ in 0..ATTEMPTS {
-        let filter = Filter::new(ids);
+        let filter = Filter::new(&asked);
         let columns = query_columns(conn, &filter).await?;
         let keys = query_keys(conn, &filter).await?;
-        let (tables, fits) = assemble(ids, columns, keys);
-        // A table with a unique key and no primary one shows the former as if it were the latter.
-        // That does not change on a second look, unlike DDL.
-        if fits || before.as_ref() == Some(&tables) {
-            return Ok(tables);
+        let (tables, mut misfits) = assemble(&asked, columns, keys);
+        for table in tables {
+            // A table with a unique key and no primary one shows the former as if it were the latter.
+            // That does not change on a second look, unlike DDL.
+            if misfits.contains(&table.id) && before.get(&table.id) != Some(&table) {
+                before.insert(table.id.clone(), table);
+            } else {
+                misfits.remove(&table.id);
+                done.insert(table.id.clone(), table);
+            }
         }
-        before = Some(tables);
+        if misfits.is_empty() {
+            return Ok(done.into_values().collect());
+        }
+        asked = misfits;
     }
     Err(MysqlError::Lost(
         "the catalog kept changing while it was read".to_owned(),
@@ -279,19 +288,23 @@ async fn query_keys(conn: &mut Conn, filter: &Filter) -> Result<Keys, MysqlError
 }
 
 /// The tables, and whether the two readings fit each other.
-fn assemble(ids: &BTreeSet<TableId>, mut rows: Vec<ColumnRow>, keys: Keys) -> (Vec<CatalogTable>, bool) {
+/// Tables of what was read of them, and those of which it does not fit.
+fn assemble(
+    ids: &BTreeSet<TableId>,
+    mut rows: Vec<ColumnRow>,
+    mut keys: Keys,
+) -> (Vec<CatalogTable>, BTreeSet<TableId>) {
     rows.retain(|row| ids.contains(&row.table));
     rows.sort_by(|a, b| a.table.cmp(&b.table).then(a.ordinal.cmp(&b.ordinal)));
     let mut tables: Vec<CatalogTable> = Vec::new();
-    let mut matched = 0;
-    let mut fits = true;
+    let mut misfits = BTreeSet::new();
     for row in rows {
         let place = keys
-            .get(&row.table)
-            .and_then(|key| key.get(row.column.name.as_str()))
-            .copied();
-        matched += usize::from(place.is_some());
-        fits &= place.is_some() == row.flagged_as_key;
+            .get_mut(&row.table)
+            .and_then(|key| key.remove(row.column.name.as_str()));
+        if place.is_some() != row.flagged_as_key {
+            misfits.insert(row.table.clone());
+        }
         let column = CatalogColumn {
             key: place,
             ..row.column
@@ -304,12 +317,9 @@ fn assemble(ids: &BTreeSet<TableId>, mut rows: Vec<ColumnRow>, keys: Keys) -> (V
             }),
         }
     }
-    let wanted: usize = keys
-        .iter()
-        .filter(|(table, _)| ids.contains(table))
-        .map(|(_, key)| key.len())
-        .sum();
-    (tables, fits && matched == wanted)
+    let left = keys.into_iter().filter(|(_, key)| !key.is_empty());
+    misfits.extend(left.map(|(table, _)| table).filter(|table| ids.contains(table)));
+    (tables, misfits)
 }
 
 /// Lets pass what the server has against a statement that only some servers know.
