@@ -2,6 +2,8 @@
 
 mod alter;
 mod keys;
+mod programs;
+mod steps;
 mod suite;
 mod tables;
 
@@ -162,6 +164,25 @@ async fn killed_amid_changes_of_tables() {
     }
 }
 
+/// The program is killed where it has made targets and has not recorded them, and the tables are others by the next start.
+#[cfg(feature = "failpoints")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_target_that_was_made_and_not_recorded_is_made_anew() {
+    let world = filled().await;
+    for statement in [
+        "ALTER TABLE shop.parts ADD COLUMN note TEXT FIRST",
+        "ALTER TABLE shop.other MODIFY n VARCHAR(20)",
+        "ALTER TABLE shop.parts DROP COLUMN note",
+        "ALTER TABLE shop.other DROP PRIMARY KEY, ADD PRIMARY KEY (n)",
+    ] {
+        let mut running = world.start(Some(replicator::failpoint::TABLE_CREATED));
+        running.ended().await;
+        world.db.run(&[statement]).await;
+    }
+    let _running = world.start(None);
+    world.equal().await;
+}
+
 /// Everything that can be done to the columns of a table.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn every_change_of_columns() {
@@ -172,4 +193,33 @@ async fn every_change_of_columns() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn every_change_of_tables() {
     suite::follow_all(tables::CASES, &[], 2, 0).await;
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test has no configuration")]
+/// Where random programs begin, if somebody says so: a longer run takes others each time.
+fn seed(usual: u64) -> u64 {
+    std::env::var("REPLICATOR_SEED")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(usual)
+}
+
+/// Whatever statements are thrown at tables, beside each other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn random_programs() {
+    let round = programs::Round {
+        seed: seed(1),
+        kills: None,
+    };
+    programs::hold(48, round).await;
+}
+
+/// The same, with the process killed between statements.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn random_programs_through_kills() {
+    let round = programs::Round {
+        seed: seed(2),
+        kills: Some((23, 7)),
+    };
+    programs::hold(36, round).await;
 }

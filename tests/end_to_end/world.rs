@@ -277,12 +277,20 @@ impl World {
 
     /// No number of a stream row came with two contents.
     pub(super) async fn audit(&self) {
+        let names = self.with_two_contents().await;
+        assert!(names.is_empty(), "{names:?}");
+    }
+
+    /// The tables of which a number of a stream row came with two contents.
+    pub(super) async fn with_two_contents(&self) -> Vec<String> {
         let audit = local::tell(&self.target, "GET", "audit", "").await;
-        let counts = numbers(&audit, "numbers_with_two_contents");
-        assert!(
-            !counts.is_empty() && counts.iter().all(|count| *count == 0),
-            "{audit}"
-        );
+        let tables = audit["tables"].as_object().unwrap();
+        assert!(!tables.is_empty(), "{audit}");
+        tables
+            .iter()
+            .filter(|(_, counts)| counts["numbers_with_two_contents"].as_u64().unwrap() != 0)
+            .map(|(name, _)| name.rsplit('.').next().unwrap().to_owned())
+            .collect()
     }
 
     pub(super) async fn fill(&self, rows: u32) {
@@ -400,19 +408,4 @@ impl World {
 pub(super) fn free_port() -> u16 {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().port()
-}
-
-/// Every number under a name, at any depth.
-fn numbers(value: &Value, name: &str) -> Vec<u64> {
-    match value {
-        Value::Object(fields) => fields
-            .iter()
-            .flat_map(|(key, value)| match value.as_u64() {
-                Some(number) if key == name => vec![number],
-                _ => numbers(value, name),
-            })
-            .collect(),
-        Value::Array(values) => values.iter().flat_map(|value| numbers(value, name)).collect(),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Vec::new(),
-    }
 }

@@ -48,13 +48,20 @@ impl Process {
 
     /// Waits for an end by itself.
     pub async fn ended(&mut self) -> ExitStatus {
-        for _ in 0..600 {
+        tokio::select! {
+            status = self.end() => status,
+            () = Clock::real().sleep(Duration::from_secs(30)) => panic!("the process does not end"),
+        }
+    }
+
+    /// Waits for an end by itself that nobody expects.
+    pub async fn end(&mut self) -> ExitStatus {
+        loop {
             if let Some(status) = self.0.try_wait().expect("it is ours") {
                 return status;
             }
             Clock::real().sleep(Duration::from_millis(50)).await;
         }
-        panic!("the process does not end");
     }
 
     /// Asks it to end.

@@ -69,14 +69,20 @@ pub(super) fn beginning(name: &str) -> Vec<String> {
     vec![spelled(BASE, name), spelled(&fill, name)]
 }
 
-/// A world with the tables of cases, all of them copied.
-pub(super) async fn world(cases: &[Case]) -> World {
+/// A world with a server that is in no hurry to write to the disk, and two schemas.
+pub(super) async fn empty_world() -> World {
     let db = TestDb::start(
         Flavour::Mysql,
         &["--innodb-flush-log-at-trx-commit=0", "--sync-binlog=0"],
     );
     let mut world = World::with(db, &["CREATE DATABASE shop", "CREATE DATABASE aside"]).await;
     world.staleness = "5s";
+    world
+}
+
+/// A world with the tables of cases.
+pub(super) async fn world(cases: &[Case]) -> World {
+    let world = empty_world().await;
     let mut conn = world.db.connect().await;
     for (name, _) in cases {
         for statement in beginning(name) {
@@ -182,7 +188,8 @@ async fn unequal(world: &World, conn: &mut Conn, layout: &replicator::event::Tab
         return Some("not in the checkpoint".to_owned());
     };
     if state.phase != Phase::Streaming || state.applying.is_some() || state.sweep.is_some() {
-        return Some(format!("{:?}", state.phase));
+        let (change, sweep) = (state.applying.as_ref().map(|applying| applying.at), state.sweep);
+        return Some(format!("{:?}, change {change:?}, sweep {sweep:?}", state.phase));
     }
     let projection = state.projection();
     let names: BTreeMap<&str, &str> = projection
