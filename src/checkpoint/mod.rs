@@ -209,6 +209,12 @@ impl TableState {
             self.copied = self.copied.max(Some(snapshot.low));
         }
     }
+
+    /// How the rows of the last copy are numbered. Where none is known of, none began: then at most the number of an
+    /// opening was taken, and above it there are more to be had without the log's moving on.
+    pub fn numbered(&self) -> TxnStart {
+        self.copied.unwrap_or_else(|| self.floor.first_low())
+    }
 }
 
 /// JSON keys are strings and table names hold points: tables are a list of pairs.

@@ -39,7 +39,7 @@ impl Warden {
             return Ok(self.vanished(table).await?);
         };
         self.told_apart(table).await?;
-        let copied = state.as_ref().map(|state| state.copied.unwrap_or(state.floor));
+        let copied = state.as_ref().map(TableState::numbered);
         let (projection, target, filled) = match state {
             Some(state) if !self.is_gone(&state).await? => {
                 let (projection, target) = self.evolved(state, &layout).await?;

@@ -154,3 +154,11 @@ async fn a_change_that_rows_wait_for_is_not_replaced_by_a_look() {
     routes.ask(&table, Work::Look);
     assert_eq!(routes.wanted(|_| false).await, (table, Work::Look));
 }
+
+#[test]
+fn a_copy_that_never_began_leaves_another_one_at_its_place_of_the_log() {
+    let mut state = TableState::new(layout(&["id"]), at(100), Phase::Opening);
+    state.reopen("a statement concerned it".to_owned(), false);
+    let low = at(100).low_after(state.numbered());
+    assert!(low.is_some_and(|low| low > at(100).first_low() && low <= at(100)));
+}
