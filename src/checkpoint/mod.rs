@@ -133,8 +133,11 @@ impl SnapshotState {
         }
     }
 
-    /// Notes that a chunk was planned, which must begin where the last one ended.
+    /// Notes that a chunk was planned, unless it was before: it begins where the last one ended.
     pub fn planned(&mut self, chunk: Chunk) {
+        if self.planned_all || chunk.lower != self.planned_to {
+            return;
+        }
         match &chunk.upper {
             Some(upper) => self.planned_to = Some(upper.clone()),
             None => self.planned_all = true,

@@ -21,6 +21,8 @@ pub struct DynamodbSource {
     pub region: String,
     /// Names of the tables, each once.
     pub tables: Vec<String>,
+    /// What targets hold of an item.
+    pub layout: Layout,
     /// By table, the paths whose values have columns of their own beside the whole item, in the order of those.
     pub promoted: BTreeMap<String, Vec<Promoted>>,
     /// How the items are read that the tables hold already.
@@ -33,6 +35,16 @@ pub struct DynamodbSource {
     pub endpoint: Option<String>,
     /// Whether a table is copied again by itself if changes of it may be lost; else nothing is copied any more.
     pub reload: bool,
+}
+
+/// What a target holds of an item.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Layout {
+    /// The key attributes as columns, the whole item as JSON, and what is at promoted paths.
+    Document,
+    /// Each top-level attribute as a column, from when it is first seen.
+    Columns,
 }
 
 /// How the items are read that a table holds already.
@@ -83,7 +95,7 @@ pub(super) struct RawDynamodb {
     #[schemars(required, with = "Vec<String>")]
     tables: Option<Vec<Option<String>>>,
     /// What the target holds: `document` unless set.
-    layout: Option<RawLayout>,
+    layout: Option<Layout>,
     /// With `layout: document`, by table: paths into its items (`address.city`, `items[0].sku`) whose values get columns
     /// of their own, each with its type: STRING, INT64, NUMERIC, BIGNUMERIC, FLOAT64, BOOL, BYTES, DATE, TIMESTAMP or
     /// JSON.
@@ -118,17 +130,6 @@ enum OnStreamLost {
     Resnapshot,
 }
 
-/// What a target holds of an item.
-#[derive(Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-#[schemars(rename = "Layout")]
-enum RawLayout {
-    /// The key attributes as columns, and the whole item as JSON.
-    Document,
-    /// Each attribute as a column. Not in this version.
-    Columns,
-}
-
 /// How the items are read that a table holds already.
 #[derive(Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -152,11 +153,14 @@ pub(super) fn source(
     let tables = tables(raw.tables.take(), rules);
     let followed = tables.as_deref().unwrap_or_default();
     let promoted = promoted::promoted(&format!("{KEY}.promote"), raw.promote.take(), followed, rules);
-    if raw.layout == Some(RawLayout::Columns) {
-        rules.mistakes.not_built(
-            &format!("{KEY}.layout"),
-            "columns",
-            "write document, or remove it, and read attributes out of the column `item`",
+    let layout = raw.layout.unwrap_or(Layout::Document);
+    let idle = layout == Layout::Columns && promoted.as_ref().is_some_and(|paths| !paths.is_empty());
+    if idle {
+        let cure = "remove it: every top-level attribute has a column; or write layout: document";
+        rules.mistakes.add(
+            &format!("{KEY}.promote"),
+            "says nothing with layout: columns",
+            cure,
         );
     }
     let first_load = first_load(&raw, rules);
@@ -177,6 +181,7 @@ pub(super) fn source(
         name: name?,
         region: region?,
         tables: tables?,
+        layout,
         promoted: promoted?,
         first_load: first_load?,
         parallelism: parallelism?,

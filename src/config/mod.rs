@@ -27,7 +27,7 @@ mod validate;
 mod values;
 
 pub use changes::{AddedDefault, Adding, Incompatible, Renaming, SchemaChanges};
-pub use dynamodb::{DynamodbSource, ExportPlace, FirstLoad, Role, ScanLimits};
+pub use dynamodb::{DynamodbSource, ExportPlace, FirstLoad, Layout, Role, ScanLimits};
 pub use error::{ConfigError, ConfigErrors};
 pub use load::{load, parse, process_env, schema};
 pub use promoted::{Path, Promoted, PromotedType, Step};

@@ -219,6 +219,8 @@ pub struct AlterSaid {
     pub added_empty: Vec<String>,
     /// Whether it did anything to columns at all.
     pub columns: bool,
+    /// Whether rows that a copy under way has read stay as they are, so that it goes on with the new columns.
+    pub copies_go_on: bool,
 }
 
 /// Whether the columns that were read after a statement may be those after several ones. What each of them did to

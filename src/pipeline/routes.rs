@@ -71,6 +71,8 @@ pub struct Routes {
     ended: Notify,
     /// There is work.
     wanted: Notify,
+    /// Tables are held, opened again or flow no more.
+    turned: Notify,
 }
 
 /// Somebody writes to a table as long as this lives.
@@ -99,6 +101,7 @@ impl Routes {
     /// Announces a table that will be opened, or ends its flow until it is opened again.
     pub fn close(&self, table: &TableId) {
         self.with(|tables| tables.routes.insert(table.clone(), Route::Closed));
+        self.turned.notify_waiters();
     }
 
     /// A table's columns are about to be looked at, to open it with them.
@@ -128,6 +131,7 @@ impl Routes {
     /// The source dropped a table.
     pub fn gone(&self, table: &TableId) {
         self.with(|tables| tables.routes.insert(table.clone(), Route::Gone));
+        self.turned.notify_waiters();
     }
 
     /// Whether the source dropped a table.
@@ -143,11 +147,13 @@ impl Routes {
             *tables.openings.entry(table.clone()).or_default() += 1;
             tables.routes.insert(table, flowing(state));
         });
+        self.turned.notify_waiters();
     }
 
     /// A table is copied again beside its stream: whoever copies it as it was is superseded.
     pub fn again(&self, table: &TableId) {
         self.with(|tables| *tables.openings.entry(table.clone()).or_default() += 1);
+        self.turned.notify_waiters();
     }
 
     /// The same columns and floor as before for a table, but for what `state` says.
@@ -157,10 +163,12 @@ impl Routes {
 
     /// Keeps a table's changes from flowing until it is released. Returns whether it flowed.
     pub fn hold(&self, table: &TableId) -> bool {
-        self.with(|tables| match tables.routes.get_mut(table) {
+        let held = self.with(|tables| match tables.routes.get_mut(table) {
             Some(Route::Flowing { held, .. }) => !std::mem::replace(held, true),
             Some(Route::Closed | Route::Gone | Route::Parked) | None => false,
-        })
+        });
+        self.turned.notify_waiters();
+        held
     }
 
     /// How often a table was opened.
@@ -176,15 +184,30 @@ impl Routes {
         })
     }
 
+    /// Waits until a table does not flow any more as it was opened `opening` times, or is held.
+    pub async fn turned(&self, table: &TableId, opening: u64) {
+        loop {
+            let turned = self.turned.notified();
+            tokio::pin!(turned);
+            turned.as_mut().enable();
+            if !self.is_open(table, opening) {
+                return;
+            }
+            turned.await;
+        }
+    }
+
     /// Ends a table's flow. Returns whether it was not parked before.
     pub fn park(&self, table: &TableId) -> bool {
-        self.with(|tables| {
+        let parked = self.with(|tables| {
             tables.work.remove(table);
             !matches!(
                 tables.routes.insert(table.clone(), Route::Parked),
                 Some(Route::Parked)
             )
-        })
+        });
+        self.turned.notify_waiters();
+        parked
     }
 
     /// Whether a table flows at a place of the log: what lies before its floor is in its snapshot.

@@ -223,11 +223,15 @@ async fn plan_table(
     }
     let (mut after, mut all) = (snapshot.planned_to.clone(), snapshot.planned_all);
     while !all && open_still() {
-        let chunk = copying
-            .again_while(open_still, "plan", || {
-                copying.source.plan(&layout, snapshot.low, after.as_ref())
-            })
-            .await?;
+        let planned = copying.again_while(open_still, "plan", || {
+            copying.source.plan(&layout, snapshot.low, after.as_ref())
+        });
+        let chunk = tokio::select! {
+            biased;
+            // It may take hours, and whoever changes the table waits for it.
+            () = copying.shared.routes.turned(&table, opening) => return Err(Failed::Parked),
+            chunk = planned => chunk?,
+        };
         all = chunk.upper.is_none();
         if all && copying.source.ends_alone() {
             drop(open.take());

@@ -137,7 +137,9 @@ impl Warden {
             state.phase,
             Phase::Opening | Phase::Snapshot(_) | Phase::Refill { .. }
         );
+        let goes_on = change.said.copies_go_on && !change.late && planned.refill.is_none();
         let refill = match (&planned.refill, copying) {
+            (_, true) if goes_on => None,
             (_, true) => Some("its columns changed while it was being copied".to_owned()),
             (_, false) if change.late => {
                 let reason = "several statements changed it before its columns were read";
@@ -186,9 +188,31 @@ impl Warden {
         let (Some(state), _) = self.read(table).await? else {
             return Ok(());
         };
-        let refill = matches!(state.phase, Phase::Refill { .. });
+        let (refill, copied) = match state.phase {
+            Phase::Refill { .. } => (true, false),
+            Phase::Opening | Phase::Snapshot(_) => (false, true),
+            Phase::Streaming | Phase::Reopening { .. } | Phase::Dropped | Phase::Parked { .. } => {
+                (false, false)
+            }
+        };
+        if copied {
+            // Whoever copies it with the columns before makes room for who does with these.
+            self.copying.shared.routes.again(table);
+        }
         self.let_go(Release::Write(Box::new(state))).await?;
-        if refill { self.refill(table).await } else { Ok(()) }
+        match (refill, copied) {
+            (true, _) => self.refill(table).await,
+            (false, true) => self.copy_on(table).await,
+            (false, false) => Ok(()),
+        }
+    }
+
+    /// Goes on with a copy that is under way, with the columns that the table has now.
+    async fn copy_on(&self, table: &TableId) -> Result<(), Failed> {
+        // By a boundary the follower has let go of what waited, so that the table is open, or held anew.
+        let (_, at) = self.at_boundary(|_| Vec::new()).await?;
+        let (state, _) = self.read(table).await?;
+        self.copy(state.into_iter().collect(), at).await
     }
 
     pub(super) fn plan(

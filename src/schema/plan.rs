@@ -373,6 +373,7 @@ fn without_circles(said: &AlterSaid) -> (AlterSaid, Vec<String>) {
         renamed: lines,
         added_empty: said.added_empty.clone(),
         columns: said.columns,
+        copies_go_on: said.copies_go_on,
     };
     (rest, circles.into_iter().map(|(_, new)| new).collect())
 }

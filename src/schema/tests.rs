@@ -40,6 +40,7 @@ fn hints(renamed: &[(&str, &str)], added_empty: &[&str]) -> AlterSaid {
         renamed: renamed.iter().map(pair).collect(),
         added_empty: added_empty.iter().map(|name| (*name).to_owned()).collect(),
         columns: true,
+        copies_go_on: false,
     }
 }
 

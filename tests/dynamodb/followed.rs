@@ -75,6 +75,12 @@ impl World {
         String::from_utf8_lossy(&log[log.len().saturating_sub(6000)..]).into_owned()
     }
 
+    /// How often the program has said something.
+    pub(crate) fn count(&self, what: &str) -> usize {
+        let log = std::fs::read(self.folder.path().join("log")).unwrap_or_default();
+        String::from_utf8_lossy(&log).matches(what).count()
+    }
+
     /// So many writes: items are put, put again, and deleted.
     async fn write(&mut self, times: u32) {
         for _ in 0..times {
@@ -133,6 +139,11 @@ impl World {
 
     /// What a query of the target gives.
     pub(crate) async fn query(&self, query: &str) -> Result<Vec<Cells>, String> {
+        Ok(self.named(query).await?.1)
+    }
+
+    /// The same with the columns' names.
+    pub(crate) async fn named(&self, query: &str) -> Result<(Vec<String>, Vec<Cells>), String> {
         let url = format!("{}/bigquery/v2/projects/test/queries", self.target.rest_url());
         let body = json!({ "query": query, "useLegacySql": false, "maxResults": 10_000 });
         let answer = reqwest::Client::new().post(url).json(&body).send().await.unwrap();
@@ -140,16 +151,14 @@ impl World {
         if let Some(error) = answer.get("error") {
             return Err(error.to_string());
         }
-        let cells = |row: &Value| {
+        let cells = |row: &Value| -> Cells {
             let cells = row["f"].as_array().into_iter().flatten();
             cells.map(|cell| cell["v"].as_str().map(str::to_owned)).collect()
         };
-        Ok(answer["rows"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .map(cells)
-            .collect())
+        let fields = answer["schema"]["fields"].as_array().into_iter().flatten();
+        let names = fields.map(|field| field["name"].as_str().unwrap().to_owned());
+        let rows = answer["rows"].as_array().into_iter().flatten().map(cells);
+        Ok((names.collect(), rows.collect()))
     }
 
     /// What the target holds, by key.

@@ -11,7 +11,7 @@ use aws_sdk_dynamodbstreams::types::{OperationType, Shard, ShardIteratorType};
 use fastrand::Rng;
 use replicator::aws::of_source;
 use replicator::clock::Clock;
-use replicator::config::{DynamodbSource, ExportPlace, FirstLoad};
+use replicator::config::{DynamodbSource, ExportPlace, FirstLoad, Layout};
 use replicator::event::{
     BinlogCoord, CellVisitor, Chunk, Epoch, Op, RowChanges, RowError, TableId, TxnStart, Value as Cell,
 };
@@ -252,6 +252,7 @@ async fn loader(server: &Server) -> Arc<Loader> {
             bucket: "exports".to_owned(),
             prefix: "some/where".to_owned(),
         }),
+        layout: Layout::Document,
         promoted: BTreeMap::new(),
         parallelism: 2,
         role: None,

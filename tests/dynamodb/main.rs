@@ -11,6 +11,7 @@
 )]
 
 mod clients;
+mod columns;
 mod exports;
 mod followed;
 mod loads;

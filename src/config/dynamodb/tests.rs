@@ -40,6 +40,7 @@ fn the_least_and_the_whole() {
         name: "sessions".to_owned(),
         region: "eu-west-1".to_owned(),
         tables: vec!["sessions".to_owned()],
+        layout: Layout::Document,
         promoted: BTreeMap::new(),
         first_load: export("replicator"),
         parallelism: 4,
@@ -102,6 +103,12 @@ fn what_a_source_says_of_the_first_copy() {
 }
 
 #[test]
+fn each_attribute_may_have_a_column() {
+    let given = source(&format!("{LEAST}, first_load: scan, layout: columns"));
+    assert_eq!(given.layout, Layout::Columns);
+}
+
+#[test]
 fn what_is_required() {
     assert_eq!(keys(""), ["region", "tables", "export_bucket"]);
     assert_eq!(keys("first_load: scan"), ["region", "tables"]);
@@ -111,7 +118,10 @@ fn what_is_required() {
 fn each_mistake_is_told_by_its_key() {
     let bucket = "export_bucket: my-exports";
     for (text, expected) in [
-        ("layout: columns", vec!["layout"]),
+        (
+            "layout: columns, promote: { sessions: { a: JSON } }",
+            vec!["promote"],
+        ),
         ("layout: column", vec!["layout"]),
         ("first_load: exports", vec!["first_load"]),
         ("export_prefix: /a", vec!["export_prefix"]),

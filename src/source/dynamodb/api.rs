@@ -168,6 +168,16 @@ pub struct Record {
     pub happened: Happened,
 }
 
+impl Record {
+    /// The item that was put, if one was.
+    pub fn put(&self) -> Option<&Item> {
+        match &self.happened {
+            Happened::Put { item, .. } => Some(item),
+            Happened::Removed { .. } => None,
+        }
+    }
+}
+
 /// What one read of a shard gives.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Page {

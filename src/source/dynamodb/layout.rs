@@ -1,9 +1,11 @@
 //! The columns of a DynamoDB table's target: each key attribute with its type, the whole item as JSON, then what is at
 //! promoted paths. They follow from the table's key, which never changes, and from the configuration alone, so that they
-//! are known before the first row.
+//! are known before the first row. Those of the layout `columns` ([`super::columns`]) are known once an item has them.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::columns;
 use super::promote::column_type;
 use crate::config::{Path, Promoted, PromotedType};
 use crate::event::{Column, ColumnName, ColumnType, TableId, TableLayout};
@@ -75,7 +77,7 @@ pub fn document(table: TableId, key: &[KeyAttribute], promoted: &[Promoted]) -> 
     TableLayout { table, columns }
 }
 
-fn key_columns(key: &[KeyAttribute]) -> Vec<Column> {
+pub(super) fn key_columns(key: &[KeyAttribute]) -> Vec<Column> {
     (0_u16..)
         .zip(key)
         .map(|(place, attribute)| Column {
@@ -92,7 +94,7 @@ fn key_columns(key: &[KeyAttribute]) -> Vec<Column> {
 }
 
 /// The name, or the first of `name_2`, `name_3` that no column has in whatever case.
-fn free_name(columns: &[Column], name: &str) -> String {
+pub(super) fn free_name(columns: &[Column], name: &str) -> String {
     let taken = |name: &str| {
         let folded = name.to_lowercase();
         columns
@@ -118,6 +120,31 @@ pub(super) enum Role {
     Whole,
     /// What is at a path.
     Path(Path, PromotedType),
+    /// The values of an attribute that the column holds.
+    Attribute(String, ColumnType),
+    /// The other values of an attribute, whose own column has this type if it has one.
+    Others(String, Option<ColumnType>),
+}
+
+/// Where an attribute's values go in the layout `columns`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// To a column of the key.
+    Key,
+    /// To columns of its own.
+    Attribute {
+        /// The column of those that fit, and its type.
+        column: Option<(usize, ColumnType)>,
+        /// The column of the others.
+        others: Option<usize>,
+    },
+}
+
+impl Default for Place {
+    fn default() -> Place {
+        let (column, others) = (None, None);
+        Place::Attribute { column, others }
+    }
 }
 
 /// A table's columns, and what each one shows of an item: all of which the columns themselves say, so that rows can be
@@ -126,19 +153,75 @@ pub(super) enum Role {
 pub struct Shape {
     pub(super) layout: Arc<TableLayout>,
     pub(super) roles: Arc<[Role]>,
+    /// By attribute, as far as there are columns.
+    pub(super) places: Arc<HashMap<String, Place>>,
 }
 
 impl Shape {
     /// Reads what columns show; `None` of columns that are not a DynamoDB table's.
     pub fn of(layout: Arc<TableLayout>) -> Option<Shape> {
-        let roles = layout.columns.iter().map(role).collect::<Option<Vec<_>>>()?;
+        let mut roles = layout.columns.iter().map(role).collect::<Option<Vec<_>>>()?;
+        let places = places(&roles);
+        for role in &mut roles {
+            if let Role::Others(name, kind) = role
+                && let Some(Place::Attribute { column, .. }) = places.get(name)
+            {
+                *kind = column.map(|(_, kind)| kind);
+            }
+        }
         let keys = roles
             .iter()
             .take_while(|role| matches!(role, Role::Key(_)))
             .count();
         let keyed = keys > 0 && layout.key_columns() == (0..keys).collect::<Vec<_>>();
         let roles: Arc<[Role]> = roles.into();
-        keyed.then_some(Shape { layout, roles })
+        let places = Arc::new(places);
+        keyed.then_some(Shape {
+            layout,
+            roles,
+            places,
+        })
+    }
+
+    /// Where an attribute's values go.
+    pub(super) fn place(&self, attribute: &str) -> Place {
+        self.places.get(attribute).copied().unwrap_or_default()
+    }
+
+    /// Whether beside the key there are columns of attributes alone.
+    pub(super) fn is_of_attributes(&self) -> bool {
+        let whole = |role: &Role| matches!(role, Role::Whole | Role::Path(_, _));
+        !self.roles.iter().any(whole)
+    }
+}
+
+fn places(roles: &[Role]) -> HashMap<String, Place> {
+    let mut places = HashMap::new();
+    for (index, role) in roles.iter().enumerate() {
+        let (name, more) = match role {
+            Role::Key(attribute) => (&attribute.name, Place::Key),
+            Role::Attribute(name, kind) => (name, (Some((index, *kind)), None).into()),
+            Role::Others(name, _) => (name, (None, Some(index)).into()),
+            Role::Whole | Role::Path(_, _) => continue,
+        };
+        let place = places.entry(name.clone()).or_insert(more);
+        if let (
+            Place::Attribute { column, others },
+            Place::Attribute {
+                column: one,
+                others: other,
+            },
+        ) = (place, more)
+        {
+            (*column, *others) = (column.or(one), others.or(other));
+        }
+    }
+    places
+}
+
+impl From<(Option<(usize, ColumnType)>, Option<usize>)> for Place {
+    fn from((column, others): (Option<(usize, ColumnType)>, Option<usize>)) -> Place {
+        Place::Attribute { column, others }
     }
 }
 
@@ -150,6 +233,14 @@ fn role(column: &Column) -> Option<Role> {
     }
     if column.declared == WHOLE {
         return Some(Role::Whole);
+    }
+    if let Some(name) = column.declared.strip_prefix(columns::ATTRIBUTE) {
+        columns::is_held_by(column.kind).then_some(())?;
+        return Some(Role::Attribute(name.to_owned(), column.kind));
+    }
+    if let Some(name) = column.declared.strip_prefix(columns::OTHERS) {
+        (column.kind == ColumnType::Json).then_some(())?;
+        return Some(Role::Others(name.to_owned(), None));
     }
     let (kind, path) = column.declared.split_once(' ')?;
     let kind = PromotedType::of(kind)?;

@@ -9,7 +9,7 @@ use super::rows::Images;
 use crate::event::{Change, Epoch, Op, RowChanges, SequenceNumber, TxnStart};
 
 /// The records of a page.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Changes {
     /// The rows, in the order of the records.
     pub(super) rows: Vec<RowChanges>,

@@ -5,7 +5,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::cells::{self, part, push};
+use super::cells::{self, Cell, part, push};
+use super::columns;
 use super::item::{Attribute, Item, ItemError, write_json};
 use super::layout::{KeyAttribute, KeyKind, Role, Shape};
 use super::promote;
@@ -87,6 +88,16 @@ impl Images {
                 (_, None) => return Ok(()),
                 (Role::Whole, Some(item)) => cells::json(out, |out| write_json(out, item))?,
                 (Role::Path(path, kind), Some(item)) => cells::put(out, &promote::cell(item, path, *kind))?,
+                (Role::Attribute(name, kind), Some(item)) => {
+                    let cell = item.get(name).and_then(|value| columns::cell(value, *kind));
+                    cells::put(out, &cell.unwrap_or(Cell::Null))?;
+                }
+                (Role::Others(name, kind), Some(item)) => {
+                    let fits =
+                        |value: &Attribute| kind.is_some_and(|kind| columns::cell(value, kind).is_some());
+                    let other = item.get(name).filter(|value| !fits(value));
+                    cells::put(out, &other.map_or(Cell::Null, Cell::Json))?;
+                }
             }
         }
         Ok(())
@@ -139,7 +150,7 @@ impl RowImages for Shared {
         for (column, role) in self.roles.iter().enumerate() {
             let (value, after) = match role {
                 Role::Key(attribute) => key_value(attribute.kind, rest).ok_or_else(|| malformed(column))?,
-                Role::Whole | Role::Path(_, _) => {
+                Role::Whole | Role::Path(_, _) | Role::Attribute(_, _) | Role::Others(_, _) => {
                     let first = matches!(
                         column.checked_sub(1).and_then(|at| self.roles.get(at)),
                         Some(Role::Key(_))

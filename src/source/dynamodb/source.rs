@@ -13,16 +13,17 @@ use aws_config::SdkConfig;
 
 use super::api::{Api, Aws, CallError, LatestStream, Refusal, StreamInfo, TableInfo, View};
 use super::catalog::Catalog;
+use super::columns;
 use super::error::StreamError;
 use super::layout::{self, KeyAttribute, Shape};
 use super::lineage::Tree;
 use super::load::{LoadError, Loader};
 use super::reader::Followed;
-use super::stream::{Findings, Parts, Streams, point, start};
+use super::stream::{Findings, Parts, Streams, altered, point, start};
 use crate::clock::Clock;
-use crate::config::{DynamodbSource, FirstLoad};
+use crate::config::{DynamodbSource, FirstLoad, Layout};
 use crate::event::{
-    AlterSaid, Bound, Chunk, Ddl, DdlWhat, Epoch, Item, Late, LogPosition, StreamPlace, StreamStep, TableId,
+    AlterSaid, Bound, Chunk, Ddl, DdlWhat, Epoch, Item, LogPosition, StreamPlace, StreamStep, TableId,
     TableLayout, TxnStart,
 };
 use crate::fault::boxed;
@@ -63,8 +64,8 @@ struct Begun {
     followed: Followed,
     /// Why its rows must be read again, if they must.
     reload: Option<String>,
-    /// What its columns were, if rows from now on have others.
-    before: Option<TableLayout>,
+    /// What is to be said of its columns before its rows.
+    said: Option<AlterSaid>,
     /// Whether it needs numbers above all before.
     anew: bool,
 }
@@ -85,20 +86,32 @@ impl Dynamodb {
     }
 
     pub(super) fn with(source: DynamodbSource, api: Arc<dyn Api>, loader: Loader, clock: Clock) -> Dynamodb {
+        let catalog = Catalog::default();
         Dynamodb {
             source,
             api,
-            loader: Arc::new(loader),
+            loader: Arc::new(loader.growing(catalog.clone())),
             clock,
             findings: Findings::new(),
-            catalog: Catalog::default(),
+            catalog,
         }
     }
 
-    /// The columns of a table with this key, as the configuration asks for them.
-    fn columns(&self, id: TableId, key: &[KeyAttribute]) -> TableLayout {
-        let promoted = self.source.promoted.get(id.name()).map_or(&[][..], Vec::as_slice);
-        layout::document(id, key, promoted)
+    /// The columns of a table with this key, as the configuration asks for them before any item is seen.
+    fn first(&self, id: TableId, key: &[KeyAttribute]) -> TableLayout {
+        match self.source.layout {
+            Layout::Document => {
+                let promoted = self.source.promoted.get(id.name());
+                layout::document(id, key, promoted.map_or(&[], Vec::as_slice))
+            }
+            Layout::Columns => columns::first(id, key),
+        }
+    }
+
+    /// The same as they are by now.
+    fn shape(&self, id: TableId, key: &[KeyAttribute]) -> Result<Shape, StreamError> {
+        let none = StreamError::Key(id.clone());
+        self.catalog.shape(self.first(id, key)).ok_or(none)
     }
 
     fn id(&self, name: &str) -> TableId {
@@ -135,7 +148,7 @@ impl Dynamodb {
         let found = self.findings.with(|found| found.lost.get(&table.id).cloned());
         let before = self
             .catalog
-            .differing(&self.columns(table.id.clone(), &table.info.key));
+            .differing(&self.first(table.id.clone(), &table.info.key));
         let why = match found {
             Some(why) => why,
             // What rows that exist have for a column that is new, nothing but reading them says.
@@ -144,7 +157,11 @@ impl Dynamodb {
                 return self.anew(table, Some(OTHER_COLUMNS.to_owned())).await;
             }
             None => match self.resume(&table, place).await? {
-                Ok(begun) => return Ok(Begun { before, ..begun }),
+                Ok(begun) => {
+                    let others = before.map(|before| others(&before, &begun.followed.shape.layout));
+                    let said = others.or_else(|| self.catalog.untold(&begun.followed.table));
+                    return Ok(Begun { said, ..begun });
+                }
                 Err(why) => why,
             },
         };
@@ -193,12 +210,11 @@ impl Dynamodb {
         reload: Option<String>,
         anew: bool,
     ) -> Result<Begun, StreamError> {
-        let layout = self.columns(table.id.clone(), &table.info.key);
-        let shape = Shape::of(Arc::new(layout)).ok_or_else(|| StreamError::Key(table.id.clone()))?;
+        let shape = self.shape(table.id.clone(), &table.info.key)?;
         Ok(Begun {
             followed: Followed::new(table.id.clone(), shape, tree, self.clock.now(), anew),
             reload,
-            before: None,
+            said: None,
             anew,
         })
     }
@@ -240,6 +256,7 @@ impl Dynamodb {
             api: Arc::clone(&self.api),
             clock: self.clock.clone(),
             findings: self.findings.clone(),
+            catalog: self.catalog.clone(),
             reload: self.source.reload,
             generation,
         };
@@ -276,9 +293,9 @@ impl Dynamodb {
             } else {
                 streams.push(place.clone());
             }
-            if let Some(before) = &one.before {
-                let altered = altered(generation, before, &one.followed.shape.layout);
-                first.push_back(Item::Ddl(altered));
+            if let Some(said) = &one.said {
+                let layout = &one.followed.shape.layout;
+                first.push_back(altered(generation, layout, said.clone()));
             }
             if old != Some(place) {
                 steps.push(StreamStep::At(place.clone()));
@@ -299,35 +316,31 @@ impl Dynamodb {
         (position, first)
     }
 
-    /// The layout of a table; `None` if it is not there.
-    async fn described(&self, name: &str) -> Result<Option<TableLayout>, CallError> {
-        match self.api.table(name).await {
-            Ok(info) => Ok(Some(self.columns(self.id(name), &info.key))),
-            Err(error) if error.refusal == Refusal::Missing => Ok(None),
-            Err(error) => Err(error),
-        }
+    /// The layout of a table that is opened with it; `None` if it is not there.
+    async fn described(&self, name: &str) -> Result<Option<TableLayout>, StreamError> {
+        let info = match self.api.table(name).await {
+            Ok(info) => info,
+            Err(error) if error.refusal == Refusal::Missing => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let shape = self.shape(self.id(name), &info.key)?;
+        self.catalog.opened(&shape.layout.table);
+        // What has come since it was looked at is told.
+        Ok(Some(TableLayout::clone(&shape.layout)))
     }
 }
 
-/// Says that rows have other columns from now on, with nothing in those that exist.
-fn altered(generation: Epoch, before: &TableLayout, layout: &Arc<TableLayout>) -> Ddl {
+/// What is said of columns that the configuration changed, where no row that exists is to have anything in those that are
+/// new.
+fn others(before: &TableLayout, layout: &TableLayout) -> AlterSaid {
     let new = layout
         .columns
         .iter()
         .filter(|column| before.column(&column.name).is_none());
-    Ddl {
-        table: layout.table.clone(),
-        what: DdlWhat::Altered {
-            layout: Arc::clone(layout),
-            said: AlterSaid {
-                renamed: Vec::new(),
-                added_empty: new.map(|column| column.name.as_str().to_owned()).collect(),
-                columns: true,
-            },
-            late: Late::No,
-        },
-        at: start(generation),
-        statement: OTHER_COLUMNS.into(),
+    AlterSaid {
+        added_empty: new.map(|column| column.name.as_str().to_owned()).collect(),
+        columns: true,
+        ..AlterSaid::default()
     }
 }
 
@@ -344,7 +357,8 @@ impl Source for Dynamodb {
                     continue;
                 }
                 let info = self.api.table(name).await.map_err(boxed)?;
-                new.push(self.columns(self.id(name), &info.key));
+                let shape = self.shape(self.id(name), &info.key).map_err(boxed)?;
+                new.push(TableLayout::clone(&shape.layout));
             }
             let tables: BTreeSet<TableId> = new.iter().map(|layout| layout.table.clone()).collect();
             self.findings.with(|found| {
@@ -359,11 +373,7 @@ impl Source for Dynamodb {
     }
 
     fn layout<'a>(&'a self, table: &'a TableId) -> BoxFuture<'a, Result<Option<TableLayout>, SourceError>> {
-        Box::pin(async move {
-            let layout = self.described(table.name()).await.map_err(boxed)?;
-            self.catalog.opened(table);
-            Ok(layout)
-        })
+        Box::pin(async move { self.described(table.name()).await.map_err(boxed) })
     }
 
     fn open(

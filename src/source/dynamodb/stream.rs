@@ -15,15 +15,16 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use metrics::counter;
 
-use super::api::{Api, CallError, StreamInfo, TableInfo, unreadable};
+use super::api::{Api, CallError, Page, Record, StreamInfo, TableInfo, unreadable};
+use super::catalog::Catalog;
 use super::error::StreamError;
-use super::layout::Shape;
 use super::lineage::Disorder;
 use super::pages::{self, Changes};
 use super::reader::{Followed, Halt};
 use crate::clock::Clock;
 use crate::event::{
-    BinlogCoord, CommitPoint, Epoch, Item, SequenceNumber, ShardId, StreamStep, TableId, TxnStart,
+    AlterSaid, BinlogCoord, CommitPoint, Ddl, DdlWhat, Epoch, Item, Late, SequenceNumber, ShardId,
+    StreamStep, TableId, TableLayout, TxnStart,
 };
 use crate::fault::boxed;
 use crate::source::{BoxFuture, ItemStream, SourceError};
@@ -65,6 +66,24 @@ pub(super) fn point(generation: Epoch, streams: Vec<StreamStep>, committed_micro
         xa: Vec::new(),
         executed: None,
         streams,
+    })
+}
+
+/// What the statement of a change of columns is, for people.
+const SEEN: &str = "items have other attributes";
+
+/// Says that rows have these columns from now on.
+pub(super) fn altered(generation: Epoch, layout: &Arc<TableLayout>, said: AlterSaid) -> Item {
+    Item::Ddl(Ddl {
+        table: layout.table.clone(),
+        what: DdlWhat::Altered {
+            layout: Arc::clone(layout),
+            said,
+            late: Late::No,
+        },
+        // Below every row, so that these columns are for all that comes: older ones fit into them.
+        at: start(generation),
+        statement: SEEN.into(),
     })
 }
 
@@ -120,6 +139,7 @@ pub(super) struct Parts {
     pub(super) api: Arc<dyn Api>,
     pub(super) clock: Clock,
     pub(super) findings: Findings,
+    pub(super) catalog: Catalog,
     /// Whether tables are copied again by themselves of which changes may be lost.
     pub(super) reload: bool,
     /// What the rows' numbers begin with.
@@ -128,7 +148,7 @@ pub(super) struct Parts {
 
 /// What a call gave.
 enum Given {
-    Read(ShardId, Result<(Changes, Option<String>), CallError>),
+    Read(ShardId, Result<Page, CallError>),
     Listed(Result<(StreamInfo, TableInfo), CallError>),
 }
 
@@ -195,6 +215,12 @@ impl Streams {
             if let Some(end) = self.end.take() {
                 return Err(end);
             }
+            for table in 0..self.tables.len() {
+                self.tell_columns(table);
+            }
+            if !self.out.is_empty() {
+                continue;
+            }
             self.start_calls();
             if let Some((table, given)) = self.wait().await {
                 self.take(table, given)?;
@@ -221,6 +247,7 @@ impl Streams {
         tokio::select! {
             biased;
             Some(given) = self.calls.next() => Some(given),
+            () = self.parts.catalog.grown() => None,
             () = sleep => None,
         }
     }
@@ -254,8 +281,6 @@ impl Streams {
                 arn: Arc::clone(&table.tree.place().arn),
                 iterator: table.iterator(&shard),
                 after: table.tree.last(&shard).cloned(),
-                shape: table.shape.clone(),
-                generation: self.parts.generation,
             };
             counter!(READS, "table" => table.table.to_string()).increment(1);
             self.calls.push(Box::pin(async move {
@@ -272,7 +297,10 @@ impl Streams {
         };
         let name = table.table.clone();
         let taken = match given {
-            Given::Read(shard, Ok((changes, next))) => return self.page(index, &shard, changes, next),
+            Given::Read(shard, Ok(page)) => match self.changes(index, &shard, page.records) {
+                Ok(changes) => return self.page(index, &shard, changes, page.next),
+                Err(error) => return Err(self.halted(name, Halt::Call(error))),
+            },
             Given::Read(shard, Err(error)) => table.refused(&shard, error, now).map(|at| {
                 self.due.push(Reverse((at, index, shard)));
             }),
@@ -290,6 +318,32 @@ impl Streams {
         taken.map_err(|halt| self.halted(name, halt))?;
         self.begin(index);
         Ok(())
+    }
+
+    /// Says what columns a table's rows have from here on, if they are others than before.
+    fn tell_columns(&mut self, index: usize) {
+        if let Some(table) = self.tables.get_mut(index)
+            && let Some(shape) = self.parts.catalog.since(&table.shape.layout)
+        {
+            let said = self.parts.catalog.said(&table.table);
+            self.out
+                .push_back(altered(self.parts.generation, &shape.layout, said));
+            table.shape = shape;
+        }
+    }
+
+    /// Makes rows of a page, with columns that have room for them.
+    fn changes(&mut self, index: usize, shard: &ShardId, records: Vec<Record>) -> Result<Changes, CallError> {
+        if let Some(table) = self.tables.get(index) {
+            let items = records.iter().filter_map(Record::put);
+            self.parts.catalog.room(&table.table, items);
+        }
+        self.tell_columns(index);
+        let Some(table) = self.tables.get(index) else {
+            return Ok(Changes::default());
+        };
+        pages::changes(&table.shape, self.parts.generation, records)
+            .map_err(|error| unreadable(shard, &error))
     }
 
     fn page(
@@ -377,20 +431,15 @@ struct Read {
     arn: Arc<str>,
     iterator: Option<String>,
     after: Option<SequenceNumber>,
-    shape: Shape,
-    generation: Epoch,
 }
 
 impl Read {
-    async fn page(self, shard: &ShardId) -> Result<(Changes, Option<String>), CallError> {
+    async fn page(self, shard: &ShardId) -> Result<Page, CallError> {
         let iterator = match self.iterator {
             Some(iterator) => iterator,
             None => self.api.iterator(&self.arn, shard, self.after.as_ref()).await?,
         };
-        let page = self.api.records(shard, iterator).await?;
-        let changes = pages::changes(&self.shape, self.generation, page.records)
-            .map_err(|error| unreadable(shard, &error))?;
-        Ok((changes, page.next))
+        self.api.records(shard, iterator).await
     }
 }
 

@@ -101,6 +101,9 @@ pub enum LoadError {
     /// Columns that are not those of a table of DynamoDB.
     #[error("the columns of {0} in the checkpoint are not those that a table of DynamoDB has")]
     Layout(TableId),
+    /// Items have attributes without columns, which come by themselves.
+    #[error("items of {0} wait until its target has columns for all of their attributes")]
+    Outgrown(TableId),
     /// The bucket refused, or could not be asked.
     #[error("cannot read {key} in the bucket {bucket}")]
     Object {
@@ -210,6 +213,7 @@ impl Classify for LoadError {
             } => Fault::Transient {
                 after: Some(Duration::from_secs(1)),
             },
+            LoadError::Outgrown(_) => Fault::RETRY,
             LoadError::Object { source, .. } => match source {
                 Object::NotFound { .. }
                 | Object::PermissionDenied { .. }
@@ -247,6 +251,7 @@ impl Classify for LoadError {
                 ..
             } => return called(action, table, *refusal),
             LoadError::Export { code, .. } => return Some(exported(code)),
+            LoadError::Outgrown(_) => return None,
             LoadError::Manifest { .. }
             | LoadError::File { .. }
             | LoadError::Line { .. }

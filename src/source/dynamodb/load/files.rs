@@ -196,12 +196,20 @@ impl Files {
     }
 
     async fn rows(&mut self) -> Result<Option<RowChanges>, LoadError> {
-        let Some(batch) = self.lines.next().await? else {
-            return Ok(None);
-        };
-        let mut images = self.packer.images();
-        let rows = batch.rows(|line: FullLine| images.item(&line.item).map(Some))?;
-        Ok(Some(self.packer.copied(images, rows, self.at)))
+        while let Some(batch) = self.lines.next().await? {
+            let mut images = self.packer.images();
+            let packer = &mut self.packer;
+            let rows = batch.rows(|line: FullLine| packer.item(&mut images, &line.item).map(Some))?;
+            // The rest of the file is looked at for what else it needs.
+            if !packer.outgrown {
+                return Ok(Some(packer.copied(images, rows, self.at)));
+            }
+        }
+        if self.packer.outgrown {
+            Err(self.packer.outgrown())
+        } else {
+            Ok(None)
+        }
     }
 }
 

@@ -15,6 +15,8 @@ use aws_sdk_dynamodb::primitives::{DateTime, DateTimeFormat};
 use aws_sdk_dynamodb::types::AttributeValue;
 use tokio::sync::Mutex;
 
+use super::catalog::Catalog;
+use super::columns;
 use super::item::{Item, ItemError, from_tables};
 use super::layout::Shape;
 use super::rows::Images;
@@ -56,17 +58,40 @@ pub(super) fn recovery_cure(table: &str) -> String {
 #[derive(Debug, Clone)]
 struct Packer {
     shape: Shape,
+    /// Where columns are asked for that the rows lack.
+    catalog: Catalog,
+    /// Whether any are.
+    outgrown: bool,
 }
 
 impl Packer {
-    fn new(layout: &TableLayout) -> Result<Packer, LoadError> {
+    fn new(layout: &TableLayout, catalog: Catalog) -> Result<Packer, LoadError> {
         let shape = Shape::of(Arc::new(layout.clone()));
         let shape = shape.ok_or_else(|| LoadError::Layout(layout.table.clone()))?;
-        Ok(Packer { shape })
+        let outgrown = false;
+        Ok(Packer {
+            shape,
+            catalog,
+            outgrown,
+        })
     }
 
     fn images(&self) -> Images {
         Images::new(&self.shape)
+    }
+
+    /// Adds an item. One that the columns have no room for asks for more: no row of it, or after it, is to be written
+    /// before they are there.
+    fn item(&mut self, images: &mut Images, item: &Item) -> Result<RowRef, ItemError> {
+        if self.shape.is_of_attributes() && !columns::has_room(&self.shape, item) {
+            self.catalog.room(&self.shape.layout.table, [item]);
+            self.outgrown = true;
+        }
+        images.item(item)
+    }
+
+    fn outgrown(&self) -> LoadError {
+        LoadError::Outgrown(self.shape.layout.table.clone())
     }
 
     /// Items that the table held, as rows below every row of the stream. `at`: when it held them, Unix seconds.
@@ -104,6 +129,7 @@ impl Packer {
 /// Reads what tables hold already.
 #[derive(Debug)]
 pub struct Loader {
+    catalog: Catalog,
     client: Client,
     clock: Clock,
     kind: Kind,
@@ -168,7 +194,18 @@ impl Loader {
             ))),
             FirstLoad::None => Kind::None,
         };
-        Ok(Loader { client, clock, kind })
+        let catalog = Catalog::default();
+        Ok(Loader {
+            catalog,
+            client,
+            clock,
+            kind,
+        })
+    }
+
+    /// The same, asking for columns where others do.
+    pub(super) fn growing(self, catalog: Catalog) -> Loader {
+        Loader { catalog, ..self }
     }
 
     /// The size of a table, as AWS counts it every six hours.
@@ -231,7 +268,7 @@ impl Loader {
     /// # Errors
     /// As [`Loader::plan`], and where the checkpoint's chunk is none of this load's.
     pub async fn read(self: &Arc<Loader>, read: &ChunkRead) -> Result<Box<dyn ChunkRows>, LoadError> {
-        let packer = Packer::new(&read.layout)?;
+        let packer = Packer::new(&read.layout, self.catalog.clone())?;
         let (table, chunk) = (read.layout.table.name(), &read.chunk);
         match &self.kind {
             Kind::Export { objects, .. } => {
@@ -414,21 +451,30 @@ impl Scanned {
         };
         let (mut images, mut rows) = (self.packer.images(), Vec::with_capacity(items.len()));
         for item in items {
-            rows.push(scanned(&mut images, item).map_err(|source| LoadError::Scanned {
-                table: self.packer.shape.layout.table.clone(),
-                source,
-            })?);
+            rows.push(
+                scanned(&mut self.packer, &mut images, item).map_err(|source| LoadError::Scanned {
+                    table: self.packer.shape.layout.table.clone(),
+                    source,
+                })?,
+            );
+        }
+        if self.packer.outgrown {
+            return Err(self.packer.outgrown());
         }
         let now = self.clock.unix_micros() / 1_000_000;
         Ok(Some(self.packer.copied(images, rows, (self.low, now))))
     }
 }
 
-fn scanned(images: &mut Images, item: HashMap<String, AttributeValue>) -> Result<RowRef, ItemError> {
+fn scanned(
+    packer: &mut Packer,
+    images: &mut Images,
+    item: HashMap<String, AttributeValue>,
+) -> Result<RowRef, ItemError> {
     let attribute =
         |(name, value): (String, AttributeValue)| from_tables(&name, value).map(|value| (name, value));
     let item: Item = item.into_iter().map(attribute).collect::<Result<_, _>>()?;
-    images.item(&item)
+    packer.item(images, &item)
 }
 
 impl ChunkRows for Scanned {

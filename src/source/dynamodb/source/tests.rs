@@ -17,6 +17,7 @@ fn source_of(service: &Arc<Service>, clock: &Clock, reload: bool) -> Dynamodb {
         region: "eu-west-1".to_owned(),
         tables: vec!["carts".to_owned()],
         first_load: FirstLoad::None,
+        layout: Layout::Document,
         promoted: BTreeMap::new(),
         parallelism: 1,
         role: None,

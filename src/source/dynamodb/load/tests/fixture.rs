@@ -86,6 +86,7 @@ impl Aws {
             region: "eu-west-1".to_owned(),
             tables: vec!["carts".to_owned()],
             first_load,
+            layout: crate::config::Layout::Document,
             promoted: BTreeMap::new(),
             parallelism: 2,
             role: None,
