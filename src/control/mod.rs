@@ -8,6 +8,7 @@
 //! | `/metrics` | Prometheus text |
 //! | `/` | the status page |
 //! | `/api/status` | its JSON |
+//! | `/api/schema-changes` | JSON: the latest changes of tables, newest first, as the target has kept them |
 //! | POST `/api/resync/{table}` | 202: the table is copied again |
 
 use std::net::SocketAddr;

@@ -11,6 +11,7 @@ use axum::{Json, Router};
 use serde::Serialize;
 
 use super::{About, Shared, requests};
+use crate::fault::chain;
 use crate::status::{PartView, StatusView};
 
 /// Silence after which the runtime counts as stuck, microseconds.
@@ -26,6 +27,7 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
     Router::new()
         .route("/", get(page))
         .route("/api/status", get(status))
+        .route("/api/schema-changes", get(schema_changes))
         .route("/api/resync/{table}", post(requests::resync))
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
@@ -67,6 +69,33 @@ async fn status(State(shared): State<Arc<Shared>>) -> Response {
         view: shared.status.view(&shared.clock),
     };
     ([(header::CACHE_CONTROL, "no-store")], Json(whole)).into_response()
+}
+
+/// How many changes are shown.
+const CHANGES: u32 = 200;
+
+/// How long the target may take to tell them.
+const TELLING: Duration = Duration::from_secs(60);
+
+async fn schema_changes(State(shared): State<Arc<Shared>>) -> Response {
+    let no_store = [(header::CACHE_CONTROL, "no-store")];
+    let told = tokio::select! {
+        told = shared.steering.schema_changes(CHANGES) => told,
+        () = shared.clock.sleep(TELLING) => {
+            return (StatusCode::GATEWAY_TIMEOUT, no_store, "the target did not answer in time\n").into_response();
+        }
+    };
+    match told {
+        Some(Ok(changes)) => (no_store, Json(serde_json::json!({ "changes": changes }))).into_response(),
+        Some(Err(error)) => {
+            let text = format!("the target cannot be asked: {}\n", chain(&*error));
+            (StatusCode::BAD_GATEWAY, no_store, text).into_response()
+        }
+        None => {
+            let text = "the pipeline does not run; ask again once it does\n";
+            (StatusCode::SERVICE_UNAVAILABLE, no_store, text).into_response()
+        }
+    }
 }
 
 async fn livez(State(shared): State<Arc<Shared>>) -> Response {

@@ -5,6 +5,7 @@
 pub mod batcher;
 mod begin;
 pub mod breaks;
+mod chronicle;
 pub mod error;
 pub mod follow;
 pub mod frontier;

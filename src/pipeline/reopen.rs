@@ -15,7 +15,7 @@ use crate::checkpoint::{Phase, TableState};
 use crate::config::Adding;
 use crate::event::{AlterSaid, TableId, TableLayout};
 use crate::fault::Fault;
-use crate::schema::{Projection, TargetColumn};
+use crate::schema::{Happened, Projection, TargetColumn};
 use crate::sink::{Prepared, Sink, SinkError};
 
 /// What writes past row events rarely does it once: how long it is left to end before its table is copied again.
@@ -35,6 +35,10 @@ impl Warden {
             self.may_copy(table, cause).await?;
         }
         copying.shared.routes.settle(table);
+        let cause = match state.as_ref().map(|state| &state.phase) {
+            Some(Phase::Reopening { cause, .. }) => cause.clone(),
+            _ => "it is new".to_owned(),
+        };
         let Some(layout) = self.layout(table).await? else {
             return Ok(self.vanished(table).await?);
         };
@@ -84,6 +88,8 @@ impl Warden {
                 copying.log_moves(table).await?;
                 continue;
             }
+            let floor = states.first().map(|state| state.floor);
+            self.kept_of(Happened::Opened, (table, floor), cause).await;
             return self.copy(states, at).await;
         }
     }

@@ -133,7 +133,8 @@ async fn once(
     let (source, status) = (Arc::clone(&parts.source), Arc::clone(&parts.status));
     let _watch = task::spawn("retention", retention::watch(source, status, parts.clock.clone()));
     let running = Running::start(parts, plan, checkpoint, (opened, &fresh), stop);
-    steering.begin(running.opens.clone(), running.plan.copy);
+    let sink = Arc::clone(&running.parts.sink);
+    steering.begin(running.opens.clone(), running.plan.copy, sink);
     let end = running.drive(known, fresh, stop.clone()).await;
     steering.end();
     end

@@ -1,13 +1,15 @@
 //! What a person may ask of a pipeline that runs. The way leads to the task that reads the log: only there is it
 //! known what of a table is under way.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{mpsc, oneshot};
 
 use super::follow::OpenRequest;
 use crate::event::TableId;
 use crate::fault::{Classify, Fault};
+use crate::schema::KeptChange;
+use crate::sink::{Sink, SinkError};
 
 /// Why a table is copied again that somebody wanted to be.
 pub const ASKED: &str = "somebody asked for it";
@@ -62,6 +64,7 @@ pub type Answer = oneshot::Sender<Result<(), Refusal>>;
 struct Way {
     requests: mpsc::Sender<OpenRequest>,
     copies: bool,
+    sink: Arc<dyn Sink>,
 }
 
 /// Takes requests to the pipeline that runs, if one does.
@@ -70,8 +73,24 @@ pub struct Steering(Mutex<Option<Way>>);
 
 impl Steering {
     /// A pipeline takes requests from here on.
-    pub(super) fn begin(&self, requests: mpsc::Sender<OpenRequest>, copies: bool) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Way { requests, copies });
+    pub(super) fn begin(&self, requests: mpsc::Sender<OpenRequest>, copies: bool, sink: Arc<dyn Sink>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Way {
+            requests,
+            copies,
+            sink,
+        });
+    }
+
+    /// The latest changes of tables that the target has kept, newest first; `None`: no pipeline runs.
+    ///
+    /// # Errors
+    /// The target cannot be asked.
+    pub async fn schema_changes(&self, most: u32) -> Option<Result<Vec<KeptChange>, SinkError>> {
+        let sink = {
+            let way = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(&way.as_ref()?.sink)
+        };
+        Some(sink.kept_changes(most).await)
     }
 
     /// It takes no more.

@@ -22,7 +22,7 @@ use crate::checkpoint::{Applying, Phase, TableState};
 use crate::config::{AddedDefault, Adding, SchemaChanges};
 use crate::event::{AlterSaid, Break, BreakCause, LogPosition, TableId, TableLayout};
 use crate::failpoint;
-use crate::schema::{self, Planned, Unfit};
+use crate::schema::{self, Happened, Planned, SchemaChange, Unfit};
 use crate::sink::BoxFuture;
 
 /// Tables that are seen to at the same time, at most.
@@ -115,9 +115,12 @@ impl Warden {
             self.copying.shared.status.parked(table, &cause);
             return Ok(());
         }
+        let why = cause.clone();
         self.durably(|reply| Message::Parked(table.clone(), cause, reply))
             .await?;
-        self.let_go(Release::Drop(table.clone())).await
+        self.let_go(Release::Drop(table.clone())).await?;
+        self.kept_of(Happened::Parked, (table, None), why).await;
+        Ok(())
     }
 
     /// A table's columns changed.
@@ -181,6 +184,17 @@ impl Warden {
             .map_err(|error| sink_failed(table, error))?;
         failpoint::hit(failpoint::CHANGE_MADE);
         let took = self.copying.shared.clock.now().duration_since(began);
+        // Before it counts as done: a process that is killed in between keeps it again.
+        self.kept(SchemaChange {
+            table: table.clone(),
+            happened: Happened::Columns,
+            at: Some(applying.at),
+            statement: applying.statement.clone(),
+            cause: applying.refill.clone().unwrap_or_default(),
+            ran: statements.clone(),
+            took,
+        })
+        .await;
         self.durably(|reply| Message::Applied(table.clone(), reply))
             .await?;
         let took_ms = took.as_millis();
@@ -251,7 +265,18 @@ impl Warden {
             at,
         });
         self.durably(|reply| Message::Marks(vec![mark], reply)).await?;
-        self.let_go(Release::Drop(table.clone())).await
+        self.let_go(Release::Drop(table.clone())).await?;
+        self.kept(SchemaChange {
+            table: table.clone(),
+            happened: Happened::Parked,
+            at: Some(at),
+            statement: change.statement.to_string(),
+            cause: unfit.to_string(),
+            ran: Vec::new(),
+            took: Duration::ZERO,
+        })
+        .await;
+        Ok(())
     }
 
     pub(super) fn tell_held(&self, table: &TableId, planned: &Planned) {
@@ -417,6 +442,8 @@ impl Warden {
         };
         tracing::info!(%table, at = %at, keys = swept, "rows that are gone were swept");
         failpoint::hit(failpoint::SWEPT);
+        let gone = format!("{swept} rows that are gone from the source were deleted");
+        self.kept_of(Happened::Swept, (table, Some(at)), gone).await;
         Ok(copying.tell(Message::Swept(table.clone(), at)).await?)
     }
 

@@ -10,9 +10,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::{Column, ColumnName, ColumnType, TableLayout};
 
+mod history;
 mod plan;
 mod preserve;
 
+pub use history::{Happened, KeptChange, SchemaChange};
 pub use plan::{Evolution, Planned, Unfit, plan};
 
 /// A column of a target, in the source's terms: what is a legal name and a type in the target is the

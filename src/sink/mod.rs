@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::event::{ColumnType, ReadAt, RowChanges, TableId, TableLayout, TxnStart};
 use crate::fault::Classify;
-use crate::schema::{Evolution, Fit, Projection};
+use crate::schema::{Evolution, Fit, KeptChange, Projection, SchemaChange};
 
 pub mod bigquery;
 pub mod memory;
@@ -138,6 +138,16 @@ pub trait Sink: fmt::Debug + Send + Sync {
     /// keys that were looked at, once every delete is acknowledged. May be repeated.
     fn sweep<'a>(&'a self, projection: &'a Projection, at: TxnStart)
     -> BoxFuture<'a, Result<u64, SinkError>>;
+
+    /// Keeps a change in the target's history of them. Durable when it returns; may be repeated.
+    fn keep_change<'a>(&'a self, _change: &'a SchemaChange) -> BoxFuture<'a, Result<(), SinkError>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    /// The latest changes of that history, `most` at most, newest first, each once.
+    fn kept_changes(&self, _most: u32) -> BoxFuture<'_, Result<Vec<KeptChange>, SinkError>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
 
     /// Hands a batch over. Returns once there is room for it (bounded in bytes) and it has its place
     /// in the table's order; the rows are safe when [`Pending`] says so.

@@ -1,6 +1,7 @@
 //! Statements that change tables, under a load, and the program killed amid what follows from them.
 
 mod alter;
+mod history;
 mod keys;
 mod programs;
 mod steps;

@@ -30,6 +30,12 @@ impl Owners {
         Ok(())
     }
 
+    /// Every target.
+    pub(super) fn places(&self) -> Vec<Place> {
+        let all = self.0.values().flatten();
+        all.map(|(_, place)| place.clone()).collect()
+    }
+
     /// Those whose target's name differs in no more than case from this one's, and that came before.
     fn before(&self, table: &TableId, place: &Place) -> Vec<(TableId, Place)> {
         let alike = self

@@ -20,7 +20,7 @@ use super::{Batch, BoxFuture, Durable, Pending, Prepared, Sink, SinkError};
 use crate::clock::Clock;
 use crate::config::{Config, TableMode};
 use crate::event::{ColumnType, ReadAt, TableId, TableLayout, TxnStart};
-use crate::schema::{Evolution, Fit, Projection};
+use crate::schema::{Evolution, Fit, KeptChange, Projection, SchemaChange};
 use crate::status::Status;
 use crate::task::{self, Task};
 
@@ -37,6 +37,7 @@ mod error;
 mod evolve;
 #[cfg(test)]
 mod fixture;
+mod history;
 mod json;
 mod letter;
 mod letters;
@@ -45,6 +46,7 @@ mod meters;
 mod misfit;
 mod name;
 mod numeric;
+mod own;
 mod plan;
 mod pool;
 mod query;
@@ -74,6 +76,7 @@ use auth::Tokens;
 use block::{BatchEncoder, Block, Cut, Part};
 use connect::Server;
 use delivery::Mode;
+use history::History;
 use letters::DeadLetters;
 use plan::{Place, Target};
 use pool::{Limits, Pool};
@@ -103,6 +106,7 @@ pub struct BigQuery {
     targets: Mutex<Targets>,
     tables: Arc<Tables>,
     courier: Arc<Courier>,
+    history: History,
     room: Arc<Semaphore>,
     watching: Option<Task<()>>,
 }
@@ -148,12 +152,14 @@ impl BigQuery {
             clock,
         };
         let source = config.source.name().to_owned();
+        let history = History::new(Arc::clone(&tables), config.pipeline.clone(), source.clone());
         let letters = DeadLetters::new(Arc::clone(&tables), config.pipeline.clone(), source);
         Ok(BigQuery {
             config: config.clone(),
             targets: Mutex::new(Targets::default()),
             tables,
             courier: Arc::new(Courier::new(Pool::new(link, Limits::default()), letters)),
+            history,
             room: Arc::new(Semaphore::new(usize::try_from(ROOM_BYTES).unwrap_or(usize::MAX))),
             watching: None,
         })
@@ -248,7 +254,7 @@ impl BigQuery {
     /// Adds rows of our own to a table of changes; they are durable when this returns.
     async fn note(&self, target: &Target, block: Block) -> Result<(), Error> {
         let room = self.make_room(block.body.len()).await?;
-        letters::append(&self.courier.pool, &target.destination, block, room).await
+        own::append(&self.courier.pool, &target.destination, block, room).await
     }
 
     /// Makes the next rows of a table bring a destination of their own, which begins on a new stream: one that was
@@ -446,6 +452,23 @@ impl Sink for BigQuery {
         Box::pin(async move {
             let target = self.target(layout)?;
             Ok(self.note(&target, Block::seal(&target, at)).await?)
+        })
+    }
+
+    fn keep_change<'a>(&'a self, change: &'a SchemaChange) -> BoxFuture<'a, Result<(), SinkError>> {
+        Box::pin(async move {
+            let place = self.place(&change.table);
+            Ok(self.history.add(&self.courier.pool, &place, change).await?)
+        })
+    }
+
+    fn kept_changes(&self, most: u32) -> BoxFuture<'_, Result<Vec<KeptChange>, SinkError>> {
+        Box::pin(async move {
+            let places = {
+                let targets = self.targets.lock().unwrap_or_else(PoisonError::into_inner);
+                targets.owners.places()
+            };
+            Ok(self.history.latest(places, most).await?)
         })
     }
 
