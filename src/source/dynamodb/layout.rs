@@ -1,6 +1,6 @@
 //! The columns of a DynamoDB table's target: each key attribute with its type, the whole item as JSON, then what is at
 //! promoted paths. They follow from the table's key, which never changes, and from the configuration alone, so that they
-//! are known before the first row. Those of the layout `columns` ([`super::columns`]) are known once an item has them.
+//! are known before the first row. Those of the layout `columns` are known once an item has them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
