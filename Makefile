@@ -6,7 +6,7 @@ FEATURES := --features failpoints
 CACHE := $(or $(REPLICATOR_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/replicator)
 DENY_VERSION := 0.20.2
 
-.PHONY: fuzz test test-live test-against fmt lint docs deny servers unit peers build bench demo
+.PHONY: fuzz soak test test-live test-against fmt lint docs deny servers unit peers build bench demo
 
 test: fmt lint docs deny servers unit peers
 
@@ -64,6 +64,10 @@ test-against:
 SECONDS ?= 600
 fuzz:
 	scripts/fuzz $(SECONDS)
+
+# Random programs of statements on a real server, through kills, with other seeds each time: SECONDS of them.
+soak:
+	scripts/soak $(SECONDS)
 
 build:
 	$(CARGO) build --release

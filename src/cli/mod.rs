@@ -15,6 +15,7 @@ mod demo;
 mod emulator;
 mod failure;
 mod origin;
+mod plan;
 mod resync;
 mod run;
 mod schema;
@@ -85,6 +86,7 @@ enum Command {
     Snapshot(snapshot::Arguments),
     Resync(resync::Arguments),
     Check(check::Arguments),
+    Plan(plan::Arguments),
     Demo(demo::Arguments),
     Emulator(emulator::Arguments),
     Schema(schema::Arguments),
@@ -117,6 +119,7 @@ pub fn main() -> ExitCode {
         Command::Snapshot(command) => snapshot::run(command, global),
         Command::Resync(command) => resync::run(command, global),
         Command::Check(command) => check::run(command, global),
+        Command::Plan(command) => plan::run(command, global),
         Command::Demo(command) => demo::run(command),
         Command::Emulator(command) => emulator::run(command, global),
         Command::Schema(command) => schema::run(command),

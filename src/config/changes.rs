@@ -77,6 +77,54 @@ pub enum AddedDefault {
     Leave,
 }
 
+impl SchemaChanges {
+    /// Every policy as it is written, and whether it is the default.
+    pub fn written(&self) -> Vec<(&'static str, String, bool)> {
+        let usual = SchemaChanges::default();
+        let adding = |value: Adding| spelled(&ADDING, value);
+        let rows = |all: &SchemaChanges| {
+            [
+                ("add_column", adding(all.add_column)),
+                ("new_table", adding(all.new_table)),
+                ("hold_names", format!("[{}]", all.hold_names.join(", "))),
+                ("rename_column", spelled(&RENAMING, all.rename_column)),
+                ("incompatible_type", spelled(&INCOMPATIBLE, all.incompatible_type)),
+                ("added_default", spelled(&ADDED_DEFAULT, all.added_default)),
+                ("resnapshot_limit", format!("{} bytes", all.resnapshot_limit)),
+                ("drop_column", "keep".to_owned()),
+                ("drop_table", "keep".to_owned()),
+                ("truncate", "sweep".to_owned()),
+                ("key_change", "park".to_owned()),
+            ]
+        };
+        rows(self)
+            .into_iter()
+            .zip(rows(&usual))
+            .map(|((name, value), (_, usual))| {
+                let is_usual = value == usual;
+                (name, value, is_usual)
+            })
+            .collect()
+    }
+}
+
+fn spelled<T: PartialEq>(names: &[(&str, T)], value: T) -> String {
+    names
+        .iter()
+        .find(|(_, one)| *one == value)
+        .map(|(name, _)| (*name).to_owned())
+        .unwrap_or_default()
+}
+
+const RENAMING: [(&str, Renaming); 2] = [("rename", Renaming::Rename), ("keep", Renaming::Keep)];
+const INCOMPATIBLE: [(&str, Incompatible); 2] = [
+    ("new_column", Incompatible::NewColumn),
+    ("park", Incompatible::Park),
+];
+const ADDED_DEFAULT: [(&str, AddedDefault); 2] = [
+    ("resnapshot", AddedDefault::Resnapshot),
+    ("leave", AddedDefault::Leave),
+];
 const ADDING: [(&str, Adding); 3] = [
     ("add", Adding::Add),
     ("hold", Adding::Hold),
@@ -98,15 +146,6 @@ pub(super) fn read(raw: RawSchemaChanges, rules: &mut Rules<'_>) -> SchemaChange
         added_default,
         resnapshot_limit,
     } = raw;
-    let renaming = [("rename", Renaming::Rename), ("keep", Renaming::Keep)];
-    let incompatible = [
-        ("new_column", Incompatible::NewColumn),
-        ("park", Incompatible::Park),
-    ];
-    let default = [
-        ("resnapshot", AddedDefault::Resnapshot),
-        ("leave", AddedDefault::Leave),
-    ];
     for (name, value, only) in [
         ("drop_column", drop_column, "keep"),
         ("truncate", truncate, "sweep"),
@@ -125,11 +164,11 @@ pub(super) fn read(raw: RawSchemaChanges, rules: &mut Rules<'_>) -> SchemaChange
         add_column: one_of("add_column", add_column, &ADDING, rules).unwrap_or(before.add_column),
         new_table: one_of("new_table", new_table, &ADDING, rules).unwrap_or(before.new_table),
         hold_names: hold_names.unwrap_or_default().into_iter().flatten().collect(),
-        rename_column: one_of("rename_column", rename_column, &renaming, rules)
+        rename_column: one_of("rename_column", rename_column, &RENAMING, rules)
             .unwrap_or(before.rename_column),
-        incompatible_type: one_of("incompatible_type", incompatible_type, &incompatible, rules)
+        incompatible_type: one_of("incompatible_type", incompatible_type, &INCOMPATIBLE, rules)
             .unwrap_or(before.incompatible_type),
-        added_default: one_of("added_default", added_default, &default, rules)
+        added_default: one_of("added_default", added_default, &ADDED_DEFAULT, rules)
             .unwrap_or(before.added_default),
         resnapshot_limit: limit(resnapshot_limit, rules).unwrap_or(before.resnapshot_limit),
     }

@@ -68,6 +68,29 @@ impl Tables {
         Ok(run)
     }
 
+    /// The statements that [`Tables::evolve`] would run now; `None` without the table.
+    ///
+    /// # Errors
+    /// BigQuery cannot be asked.
+    pub(super) async fn foreseen(
+        &self,
+        place: &Place,
+        evolution: &Evolution,
+        values: &Values,
+    ) -> Result<Option<Vec<String>>, Error> {
+        let Some(mut found) = self.find(place).await? else {
+            return Ok(None);
+        };
+        let mut all = renames(place, (evolution, values), &found);
+        if !all.is_empty() {
+            found.schema.rename(&pairs(evolution));
+        }
+        for step in [widenings, additions] {
+            all.extend(step(place, (evolution, values), &found));
+        }
+        Ok(Some(all))
+    }
+
     /// Waits until the write API shows every column that is written.
     async fn wait_for_columns(&self, target: &Target) -> Result<(), Error> {
         let began = self.rest.clock().now();
@@ -105,17 +128,19 @@ fn alter(place: &Place, actions: &[String]) -> Vec<String> {
     vec![format!("ALTER TABLE {} {}", quoted(place), actions.join(", "))]
 }
 
+/// Columns that get another name, as the target has them: old, new.
+fn pairs(evolution: &Evolution) -> Vec<(String, String)> {
+    let named = |column: &crate::event::ColumnName| name::column(column.as_str());
+    let renamed = evolution.renamed.iter();
+    renamed.map(|(old, new)| (named(old), named(new))).collect()
+}
+
 /// Renames whose old name is there. In a chain (a to b, b to c) a new name may be there before; then the old one
 /// of that column is there as well.
 fn renames(place: &Place, (evolution, _): (&Evolution, &Values), found: &Found) -> Vec<String> {
-    let named = |column: &crate::event::ColumnName| name::column(column.as_str());
     let first_done = |old: &str| found.schema.field(old).is_none();
-    let pairs = evolution
-        .renamed
-        .iter()
-        .map(|(old, new)| (named(old), named(new)));
     // All of them are one statement: it was run, or it was not.
-    let begins: Vec<(String, String)> = pairs.collect();
+    let begins = pairs(evolution);
     let done = begins.iter().any(|(old, _)| {
         let taken = begins
             .iter()

@@ -37,6 +37,7 @@ mod error;
 mod evolve;
 #[cfg(test)]
 mod fixture;
+mod foresee;
 mod history;
 mod json;
 mod letter;

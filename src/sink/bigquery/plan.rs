@@ -25,6 +25,9 @@ pub(super) const OPERATION: &str = "_replicator_operation";
 /// Key columns that BigQuery takes.
 const MAX_KEY_COLUMNS: usize = 16;
 
+/// Clustering columns that BigQuery takes.
+const MAX_CLUSTERING: usize = 4;
+
 /// Columns that BigQuery takes in a table with CDC, ours included.
 const MAX_COLUMNS: usize = 2_000;
 
@@ -182,6 +185,11 @@ impl Target {
     /// Whether an update brings the row as it was too: without a key nothing else says which row it was.
     pub(super) fn keeps_before(&self) -> bool {
         self.is_log() && self.key.is_empty()
+    }
+
+    /// The columns that the target is clustered by: as many of the key's as BigQuery takes.
+    pub(super) fn clustering(&self) -> &[String] {
+        self.key.get(..MAX_CLUSTERING).unwrap_or(&self.key)
     }
 
     /// The primary key that BigQuery is told of.

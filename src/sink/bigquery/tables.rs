@@ -28,9 +28,6 @@ mod unused;
 use misfits::{misfit, misfits};
 use unused::OWNER;
 
-/// Clustering columns that BigQuery takes.
-const MAX_CLUSTERING: usize = 4;
-
 /// How long a new table may take to become known to the write API and to the REST API.
 pub(super) const SPREADING: Duration = Duration::from_secs(300);
 
@@ -81,6 +78,20 @@ impl FoundSchema {
         self.fields
             .iter()
             .find(|field| name::folded(&field.name) == name::folded(name))
+    }
+}
+
+impl FoundSchema {
+    /// As it is once columns have other names: old, new.
+    pub(super) fn rename(&mut self, pairs: &[(String, String)]) {
+        for field in &mut self.fields {
+            let renamed = pairs
+                .iter()
+                .find(|(old, _)| name::folded(old) == name::folded(&field.name));
+            if let Some((_, new)) = renamed {
+                field.name.clone_from(new);
+            }
+        }
     }
 }
 
@@ -346,8 +357,8 @@ impl Tables {
         let Some(object) = body.as_object_mut() else {
             return body;
         };
-        if !target.key.is_empty() {
-            let clustering: Vec<&String> = target.key.iter().take(MAX_CLUSTERING).collect();
+        let clustering = target.clustering();
+        if !clustering.is_empty() {
             object.insert("clustering".to_owned(), json!({ "fields": clustering }));
         }
         if !target.is_log() {
