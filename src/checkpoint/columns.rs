@@ -73,6 +73,15 @@ impl TableState {
         }
     }
 
+    /// A table that was opened, with nothing in its target but what is written to it from here on.
+    pub fn opened(projection: Projection, floor: TxnStart, phase: Phase) -> TableState {
+        if projection.columns.iter().all(Option::is_some) {
+            return TableState::new(projection.layout, floor, phase);
+        }
+        let target = projection.columns.iter().flatten().cloned().collect();
+        TableState::begun(projection, target, floor, phase)
+    }
+
     /// The columns and where they are written to.
     pub fn projection(&self) -> Projection {
         if self.columns.written.len() == self.layout.columns.len() {

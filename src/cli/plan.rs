@@ -232,13 +232,11 @@ async fn changed(
     sink.project(&now.table, state.projections());
     let fits = |was, is, key| sink.fit(was, is, key);
     let (said, policies) = (AlterSaid::default(), &config.schema_changes);
-    let planned = schema::plan(
-        &state.target(),
-        &state.projection(),
-        now,
-        &said,
-        (policies, &fits),
-    );
+    let mut before = state.projection();
+    if again.is_some() {
+        before = schema::let_in(&before, policies);
+    }
+    let planned = schema::plan(&state.target(), &before, now, &said, (policies, &fits));
     let planned = match planned {
         Ok(planned) => planned,
         Err(unfit) => {
@@ -286,6 +284,16 @@ async fn unknown(sink: &BigQuery, config: &Config, layout: &TableLayout) -> Resu
         let problem = "schema_changes.new_table keeps new tables from being copied";
         return Ok(entry.refused(problem.to_owned()));
     }
+    let projection = schema::opening(layout, &config.schema_changes);
+    let places = layout.columns.iter().zip(&projection.columns);
+    let held = places.filter(|(_, place)| place.is_none());
+    entry.held = held
+        .map(|(column, _)| Held {
+            column: column.name.to_string(),
+            policy: "hold",
+        })
+        .collect();
+    sink.project(&layout.table, vec![projection]);
     match sink.inspect(layout).await {
         Ok(Prepared::Absent | Prepared::Created) => match sink.foresee_creation(layout) {
             Ok(sql) => entry.statements.push(sql),

@@ -10,9 +10,11 @@ use super::reopen::is_absent;
 use super::retry::MAX_DELAY;
 use super::run::{Parts, Plan};
 use crate::checkpoint::{Checkpoint, Phase, TableState};
+use crate::config::SchemaChanges;
 use crate::event::{Epoch, LogPosition, TableId, TableLayout};
 use crate::failpoint;
 use crate::fault::{Classify, Fault, chain};
+use crate::schema::{self, Projection};
 use crate::sink::Prepared;
 use crate::source::{Kept, Opened, SourceError};
 
@@ -53,7 +55,7 @@ pub(super) async fn begin(
         .collect();
     let apart = parts.sink.tell_apart(&written).await;
     apart.map_err(PipelineError::Sink)?;
-    prepare(parts, &known, &fresh).await?;
+    prepare(parts, &known, (&fresh, &plan.policies)).await?;
     let checkpoint = match loaded {
         Some(mut checkpoint) => {
             checkpoint.epoch = checkpoint.epoch.max(opened.position.next.epoch);
@@ -213,10 +215,13 @@ fn leave_out(parts: &Parts, known: &mut BTreeMap<TableId, TableState>) {
 async fn prepare(
     parts: &Parts,
     known: &BTreeMap<TableId, TableState>,
-    fresh: &[TableLayout],
+    (fresh, policies): (&[TableLayout], &SchemaChanges),
 ) -> Result<(), PipelineError> {
     let mut occupied = Vec::new();
     for layout in fresh {
+        let projection = schema::opening(layout, policies);
+        tell_held(&projection);
+        parts.sink.project(&layout.table, vec![projection]);
         parts
             .sink
             .discard_unused(layout)
@@ -267,4 +272,21 @@ async fn prepare(
         }
     }
     Ok(())
+}
+
+/// Says of each column of a table that is opened for the first time that it is held back.
+pub(super) fn tell_held(projection: &Projection) {
+    let layout = &projection.layout;
+    for (column, _) in layout
+        .columns
+        .iter()
+        .zip(&projection.columns)
+        .filter(|(_, place)| place.is_none())
+    {
+        tracing::warn!(
+            table = %layout.table,
+            column = %column.name,
+            "column is held back: `replicator resync` of the table writes it once schema_changes.hold_names lets it"
+        );
+    }
 }

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::begin::tell_held;
 use super::breaks;
 use super::error::PipelineError;
 use super::follow::Opening;
@@ -15,7 +16,7 @@ use crate::checkpoint::{Phase, TableState};
 use crate::config::Adding;
 use crate::event::{AlterSaid, TableId, TableLayout};
 use crate::fault::Fault;
-use crate::schema::{Happened, Projection, TargetColumn};
+use crate::schema::{self, Happened, Projection, TargetColumn};
 use crate::sink::{Prepared, Sink, SinkError};
 
 /// What writes past row events rarely does it once: how long it is left to end before its table is copied again.
@@ -50,8 +51,8 @@ impl Warden {
                 (projection, target, true)
             }
             state => {
-                self.prepare(&layout, state.is_some()).await?;
-                let projection = Projection::identity(&layout);
+                let projection = schema::opening(&layout, &self.policies);
+                self.prepare(&projection, state.is_some()).await?;
                 let target = projection.columns.iter().flatten().cloned().collect();
                 (projection, target, false)
             }
@@ -165,8 +166,9 @@ impl Warden {
             finished.map_err(|error| sink_failed(table, error))?;
             state.applied(*applying);
         }
+        let before = schema::let_in(&state.projection(), &self.policies);
         let planned = self
-            .plan(&state, layout, &AlterSaid::default())
+            .plan_from((&state.target(), &before), layout, &AlterSaid::default())
             .map_err(|unfit| Failed::Table(breaks::unfit(table, &unfit)))?;
         self.tell_held(table, &planned);
         let evolved = sink.evolve(&planned.projection, &planned.evolution).await;
@@ -175,13 +177,15 @@ impl Warden {
     }
 
     /// Makes the target of a table that was never opened, or whose target a person removed.
-    async fn prepare(&self, layout: &TableLayout, known: bool) -> Result<(), Failed> {
+    async fn prepare(&self, projection: &Projection, known: bool) -> Result<(), Failed> {
+        let layout = &projection.layout;
         if !known && self.policies.new_table != Adding::Add {
             let cause = "schema_changes.new_table keeps new tables from being copied".to_owned();
             return Err(Failed::Table(cause));
         }
         let (table, sink) = (&layout.table, &self.copying.sink);
-        sink.project(table, Vec::new());
+        tell_held(projection);
+        sink.project(table, vec![projection.clone()]);
         if !known {
             let discarded = sink.discard_unused(layout).await;
             discarded.map_err(|error| sink_failed(table, error))?;

@@ -238,10 +238,12 @@ impl Running {
     /// Opens and copies what is not copied, then waits for the end.
     async fn drive(
         mut self,
-        known: BTreeMap<TableId, TableState>,
+        mut known: BTreeMap<TableId, TableState>,
         fresh: Vec<TableLayout>,
         stop: CancellationToken,
     ) -> Result<(), PipelineError> {
+        // One whose columns are being changed is copied when that is done.
+        known.retain(|_, state| !state.is_changing());
         let copying = Copying {
             source: Arc::clone(&self.parts.source),
             sink: Arc::clone(&self.parts.sink),
@@ -272,7 +274,7 @@ impl Running {
             self.opens.clone(),
             opening,
             known,
-            fresh,
+            (fresh, self.plan.policies.clone()),
             self.position.clone(),
         );
         let mut copy = Some(task::spawn("snapshot", copy));

@@ -17,9 +17,11 @@ use super::message::{self, Message, Shared};
 use super::pace::Pace;
 use super::retry::Attempts;
 use crate::checkpoint::{Phase, SnapshotState, TableState};
+use crate::config::SchemaChanges;
 use crate::event::{Chunk, LogPosition, RowChanges, Seen, TableId, TableLayout, TxnStart};
 use crate::failpoint;
 use crate::fault::Fault;
+use crate::schema;
 use crate::sink::{Batch, Pending, Sink};
 use crate::source::{ChunkRead, Source, SourceError, Watermark};
 use crate::task;
@@ -121,16 +123,18 @@ pub(super) async fn copy_all(
     opens: mpsc::Sender<OpenRequest>,
     opening: Opening,
     known: BTreeMap<TableId, TableState>,
-    fresh: Vec<TableLayout>,
+    (fresh, policies): (Vec<TableLayout>, SchemaChanges),
     mut floor: LogPosition,
 ) -> Result<(), PipelineError> {
-    // One whose columns are being changed is copied when that is done.
-    let mut states: Vec<TableState> = known.into_values().filter(|state| !state.is_changing()).collect();
+    let mut states: Vec<TableState> = known.into_values().collect();
     if !fresh.is_empty() {
         let (reply, opened) = oneshot::channel();
         let begun = move |at: &LogPosition| {
             let phase = |at: &LogPosition| opening.phase(at, at.next.first_low());
-            let state = |layout| TableState::new(layout, at.next, phase(at));
+            let state = |layout| {
+                let projection = schema::opening(&layout, &policies);
+                TableState::opened(projection, at.next, phase(at))
+            };
             fresh.into_iter().map(state).collect()
         };
         let request = OpenRequest::Open {

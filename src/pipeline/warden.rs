@@ -22,7 +22,7 @@ use crate::checkpoint::{Applying, Phase, TableState};
 use crate::config::{AddedDefault, Adding, SchemaChanges};
 use crate::event::{AlterSaid, Break, BreakCause, LogPosition, TableId, TableLayout};
 use crate::failpoint;
-use crate::schema::{self, Happened, Planned, SchemaChange, Unfit};
+use crate::schema::{self, Happened, Planned, Projection, SchemaChange, TargetColumn, Unfit};
 use crate::sink::BoxFuture;
 
 /// Tables that are seen to at the same time, at most.
@@ -235,15 +235,19 @@ impl Warden {
         layout: &TableLayout,
         said: &AlterSaid,
     ) -> Result<Planned, Unfit> {
+        self.plan_from((&state.target(), &state.projection()), layout, said)
+    }
+
+    /// What becomes of a target with these columns, of which some are written.
+    pub(super) fn plan_from(
+        &self,
+        (target, before): (&[TargetColumn], &Projection),
+        layout: &TableLayout,
+        said: &AlterSaid,
+    ) -> Result<Planned, Unfit> {
         let sink = &self.copying.sink;
         let fits = |was, is, key| sink.fit(was, is, key);
-        schema::plan(
-            &state.target(),
-            &state.projection(),
-            layout,
-            said,
-            (&self.policies, &fits),
-        )
+        schema::plan(target, before, layout, said, (&self.policies, &fits))
     }
 
     /// A change that no change of the target's columns can follow. Of one whose statement was not seen in time, names
@@ -284,9 +288,9 @@ impl Warden {
             match policy {
                 Adding::Hold => tracing::warn!(
                     %table, %column,
-                    "new column is held back: it is written once schema_changes.hold_names or add_column lets it"
+                    "column is held back: `replicator resync` of the table writes it once schema_changes.hold_names and add_column let it"
                 ),
-                Adding::Ignore => tracing::info!(%table, %column, "new column is not written"),
+                Adding::Ignore => tracing::info!(%table, %column, "column is not written"),
                 Adding::Add => {}
             }
         }

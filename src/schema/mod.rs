@@ -15,7 +15,7 @@ mod plan;
 mod preserve;
 
 pub use history::{Happened, KeptChange, SchemaChange};
-pub use plan::{Evolution, Planned, Unfit, plan};
+pub use plan::{Evolution, Planned, Unfit, let_in, opening, plan};
 
 /// A column of a target, in the source's terms: what is a legal name and a type in the target is the
 /// target's affair.

@@ -118,6 +118,38 @@ pub fn plan(
     })
 }
 
+fn is_held(policies: &SchemaChanges, column: &Column) -> bool {
+    let mut patterns = policies.hold_names.iter();
+    patterns.any(|pattern| name_matches(pattern, column.name.as_str()))
+}
+
+/// Where the columns of a table go that is opened for the first time: each to one of its own name, but for those that are
+/// held back by name.
+pub fn opening(layout: &TableLayout, policies: &SchemaChanges) -> Projection {
+    let mut projection = Projection::identity(layout);
+    for (column, place) in layout.columns.iter().zip(&mut projection.columns) {
+        if column.key.is_none() && is_held(policies, column) {
+            *place = None;
+        }
+    }
+    projection
+}
+
+/// A table's columns without those that were not written and may be by now, so that they are taken for new ones. For a
+/// table that is copied as a whole.
+pub fn let_in(before: &Projection, policies: &SchemaChanges) -> Projection {
+    let mut kept = before.clone();
+    let stays = |column: &Column, place: &Option<TargetColumn>| {
+        place.is_some() || is_held(policies, column) || policies.add_column != Adding::Add
+    };
+    let pairs = before.layout.columns.iter().zip(&before.columns);
+    (kept.layout.columns, kept.columns) = pairs
+        .filter(|(column, place)| stays(column, place))
+        .map(|(column, place)| (column.clone(), place.clone()))
+        .unzip();
+    kept
+}
+
 struct Planner<'a> {
     before: &'a Projection,
     said: &'a AlterSaid,
@@ -184,7 +216,7 @@ impl Planner<'_> {
     /// A column that was there before: where its values go.
     fn carried(&mut self, previous: &Column, column: &Column) -> Result<Option<usize>, Unfit> {
         let Some(old) = self.before.column(&previous.name) else {
-            return Ok(None);
+            return Ok(self.unwritten(column));
         };
         let Some(index) = self.position(&old.name.clone()) else {
             return Ok(self.added(column));
@@ -234,19 +266,31 @@ impl Planner<'_> {
         }
     }
 
-    /// A column that is new: where its values go, if anywhere.
-    fn added(&mut self, column: &Column) -> Option<usize> {
-        let name = column.name.as_str();
-        let hidden = self
-            .policies
-            .hold_names
-            .iter()
-            .any(|pattern| name_matches(pattern, name));
-        let policy = if hidden {
+    /// A column that was not written stays so, whatever it is called by now: only a copy of the whole table lets it in.
+    fn unwritten(&mut self, column: &Column) -> Option<usize> {
+        if column.key.is_some() {
+            return self.added(column);
+        }
+        let policy = match self.policy(column) {
+            Adding::Ignore => Adding::Ignore,
+            Adding::Hold | Adding::Add => Adding::Hold,
+        };
+        self.held.push((column.name.clone(), policy));
+        None
+    }
+
+    fn policy(&self, column: &Column) -> Adding {
+        if is_held(self.policies, column) {
             Adding::Hold
         } else {
             self.policies.add_column
-        };
+        }
+    }
+
+    /// A column that is new: where its values go, if anywhere.
+    fn added(&mut self, column: &Column) -> Option<usize> {
+        let name = column.name.as_str();
+        let policy = self.policy(column);
         if policy != Adding::Add && column.key.is_none() {
             self.held.push((column.name.clone(), policy));
             return None;

@@ -250,6 +250,50 @@ fn held_names_and_ignored_columns_are_not_written() {
 }
 
 #[test]
+fn what_was_held_back_is_let_in_only_where_the_whole_table_is_copied() {
+    let policies = SchemaChanges {
+        hold_names: vec!["*phone*".to_owned()],
+        ..SchemaChanges::default()
+    };
+    let fits = |_, _, _| Fit::Same;
+    let all = layout(&[("id", "int"), ("phone", "text"), ("x", "int")]);
+    let before = opening(&all, &policies);
+    assert_eq!(names(&before.columns), [Some("id"), None, Some("x")]);
+    let target: Vec<TargetColumn> = before.columns.iter().flatten().cloned().collect();
+    let asked = |before: &Projection, after: &TableLayout, said: &AlterSaid, policies: &SchemaChanges| {
+        plan(&target, before, after, said, (policies, &fits)).unwrap()
+    };
+    // Neither another name nor another policy lets it in while the table flows.
+    let renamed = layout(&[("id", "int"), ("contact", "text"), ("x", "int")]);
+    let usual = SchemaChanges::default();
+    for (after, said, policies) in [
+        (&all, hints(&[], &[]), &policies),
+        (&all, hints(&[], &[]), &usual),
+        (&renamed, hints(&[("phone", "contact")], &[]), &policies),
+    ] {
+        let still = asked(&before, after, &said, policies);
+        assert_eq!(names(&still.projection.columns), [Some("id"), None, Some("x")]);
+        assert_eq!(still.held.len(), 1);
+    }
+    let nothing = AlterSaid::default();
+    let held = asked(&let_in(&before, &policies), &all, &nothing, &policies);
+    assert_eq!(names(&held.projection.columns), [Some("id"), None, Some("x")]);
+    let free = asked(&let_in(&before, &usual), &all, &nothing, &usual);
+    assert_eq!(
+        names(&free.projection.columns),
+        [Some("id"), Some("phone"), Some("x")]
+    );
+    assert!(free.refill.is_some() && free.held.is_empty());
+    // A key is written in any case.
+    let key = SchemaChanges {
+        hold_names: vec!["id".to_owned()],
+        ..SchemaChanges::default()
+    };
+    let whole = [Some("id"), Some("phone"), Some("x")];
+    assert_eq!(names(&opening(&all, &key).columns), whole);
+}
+
+#[test]
 fn values_that_may_be_others_in_the_key_are_said_to_be() {
     let hints = AlterSaid::default();
     let other = planned(&[("id", "bigint")], &[("id", "int")], &hints).unwrap();

@@ -39,6 +39,8 @@ pub(super) struct World {
     pub(super) tables: &'static [&'static str],
     /// `max_staleness` as configured.
     pub(super) staleness: &'static str,
+    /// `schema_changes` as configured.
+    pub(super) changes: &'static str,
     /// Where health is served.
     pub(super) http: u16,
     /// Where the checkpoint is, if not in the folder.
@@ -60,6 +62,7 @@ impl World {
             folder: tempfile::tempdir().unwrap(),
             tables: &["shop.*"],
             staleness: "1m",
+            changes: "{}",
             http: 0,
             bucket: None,
         }
@@ -71,12 +74,13 @@ impl World {
             "pipeline: shop\nsources:\n  - name: shop\n    mysql:\n      url: mysql://root@127.0.0.1:{}\n      \
              tls: {{ mode: disabled }}\n      tables: ['{}']\n      snapshot: {{ parallelism: 2, chunk_rows: 500 }}\n\
              sink:\n  bigquery:\n    project: test\n    auth: none\n    max_staleness: {}\n    endpoints: {{ rest: '{}', write: '{}' }}\n\
-             tables: {{ 'shop.events': {{ mode: append }} }}\ncheckpoint: {}\nhttp: 127.0.0.1:{}\n",
+             tables: {{ 'shop.events': {{ mode: append }} }}\nschema_changes: {}\ncheckpoint: {}\nhttp: 127.0.0.1:{}\n",
             self.db.port,
             self.tables.join("', '"),
             self.staleness,
             self.target.rest_url(),
             self.target.write_url(),
+            self.changes,
             match &self.bucket {
                 Some(_) => format!("s3://{BUCKET}/replicator"),
                 None => format!("file://{}", self.folder.path().join("checkpoint").display()),
