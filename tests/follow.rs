@@ -413,9 +413,11 @@ async fn tables_come_change_and_go_while_they_are_opened() {
         db.run(&statements).await;
     }
     pipeline.equal(&db).await;
+    // The other one may have been opened while its key had the other name: what comes after it has another key, which parks.
     let parked = |view: &StatusView| {
         let tables = view.tables.iter();
         tables
+            .filter(|(table, _)| table.starts_with("shop."))
             .filter(|(_, table)| matches!(table.progress, TableProgress::Parked { .. }))
             .count()
     };

@@ -12,12 +12,13 @@ use super::start::{failed, with_config};
 use super::{Failure, Global};
 use crate::checkpoint::{Checkpoint, Phase, Store, TableState};
 use crate::clock::Clock;
-use crate::config::{Adding, Config};
+use crate::config::{AddedDefault, Adding, Config};
 use crate::event::{AlterSaid, TableId, TableLayout};
 use crate::fault::{Fault, chain};
 use crate::schema;
 use crate::sink::bigquery::BigQuery;
 use crate::sink::{Prepared, Sink};
+use crate::source::Source;
 
 /// Shows what would be done to the targets now; changes nothing.
 ///
@@ -158,13 +159,13 @@ async fn make(config: &Config, clock: Clock) -> Result<Plan, Failure> {
         .into_iter()
         .map(|layout| (layout.table.clone(), layout))
         .collect();
-    let mut tables = Vec::new();
+    let (mut tables, source) = (Vec::new(), origin.source());
     for state in checkpoint
         .iter()
         .flat_map(|checkpoint: &Checkpoint| checkpoint.tables.values())
     {
         let now = layouts.remove(&state.layout.table);
-        tables.push(known(&sink, config, state, now).await?);
+        tables.push(known((&*source, &sink), config, state, now).await?);
     }
     for layout in layouts.values() {
         tables.push(unknown(&sink, config, layout).await?);
@@ -182,14 +183,14 @@ async fn make(config: &Config, clock: Clock) -> Result<Plan, Failure> {
 
 /// A table that the checkpoint knows.
 async fn known(
-    sink: &BigQuery,
+    ends: (&dyn Source, &BigQuery),
     config: &Config,
     state: &TableState,
     now: Option<TableLayout>,
 ) -> Result<Entry, Failure> {
     let entry = Entry::new(
         &state.layout.table,
-        sink.target_of(&state.layout),
+        ends.1.target_of(&state.layout),
         Action::Nothing,
     );
     let Some(now) = now else {
@@ -206,20 +207,20 @@ async fn known(
         }),
         Phase::Dropped => {
             let cause = "it was dropped and is there again".to_owned();
-            changed(sink, config, state, &now, (entry, Some(cause))).await
+            changed(ends, config, state, &now, (entry, Some(cause))).await
         }
         Phase::Reopening { cause, .. } | Phase::Refill { cause } => {
-            changed(sink, config, state, &now, (entry, Some(cause.clone()))).await
+            changed(ends, config, state, &now, (entry, Some(cause.clone()))).await
         }
         Phase::Opening | Phase::Snapshot(_) | Phase::Streaming => {
-            changed(sink, config, state, &now, (entry, None)).await
+            changed(ends, config, state, &now, (entry, None)).await
         }
     }
 }
 
 /// What a table's columns of today ask of its target.
 async fn changed(
-    sink: &BigQuery,
+    (source, sink): (&dyn Source, &BigQuery),
     config: &Config,
     state: &TableState,
     now: &TableLayout,
@@ -260,7 +261,19 @@ async fn changed(
         (None, true) => Action::Nothing,
     };
     entry.statements = statements;
-    entry.copied_again = again.or(planned.refill);
+    entry.copied_again = again;
+    if let (None, Some(reason)) = (&entry.copied_again, planned.refill) {
+        if affordable(source, config, &now.table).await? {
+            entry.copied_again = Some(reason);
+        } else if planned.rekeyed {
+            entry.statements.clear();
+            return Ok(entry.refused(format!("its key changed: {reason}; it will be parked")));
+        } else {
+            entry.problem = Some(format!(
+                "rows that exist keep what the target has, by added_default or resnapshot_limit: {reason}"
+            ));
+        }
+    }
     entry.held = planned
         .held
         .iter()
@@ -275,6 +288,16 @@ async fn changed(
         })
         .collect();
     Ok(entry)
+}
+
+/// Whether a table is copied again by itself.
+async fn affordable(source: &dyn Source, config: &Config, table: &TableId) -> Result<bool, Failure> {
+    let policies = &config.schema_changes;
+    if policies.added_default != AddedDefault::Resnapshot || !config.source.copies() {
+        return Ok(false);
+    }
+    let size = source.estimate(table).await.map_err(|error| failed(&*error))?;
+    Ok(size.bytes <= policies.resnapshot_limit)
 }
 
 /// A table that is new.

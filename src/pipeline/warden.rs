@@ -108,7 +108,7 @@ impl Warden {
 
     /// Parks a table for good and lets go of what waits for it.
     async fn park(&self, table: &TableId, cause: String) -> Result<(), PipelineError> {
-        let (state, _) = self.read(table).await?;
+        let (state, position) = self.read(table).await?;
         if state.is_none() {
             tracing::error!(%table, cause, "new table is not copied");
             self.copying.shared.routes.park(table);
@@ -119,7 +119,8 @@ impl Warden {
         self.durably(|reply| Message::Parked(table.clone(), cause, reply))
             .await?;
         self.let_go(Release::Drop(table.clone())).await?;
-        self.kept_of(Happened::Parked, (table, None), why).await;
+        self.kept_of(Happened::Parked, (table, Some(position.next)), why)
+            .await;
         Ok(())
     }
 
@@ -446,7 +447,8 @@ impl Warden {
         };
         tracing::info!(%table, at = %at, keys = swept, "rows that are gone were swept");
         failpoint::hit(failpoint::SWEPT);
-        let gone = format!("{swept} rows that are gone from the source were deleted");
+        // How many there were a sweep that is repeated would say otherwise.
+        let gone = "rows that are gone from the source were deleted".to_owned();
         self.kept_of(Happened::Swept, (table, Some(at)), gone).await;
         Ok(copying.tell(Message::Swept(table.clone(), at)).await?)
     }

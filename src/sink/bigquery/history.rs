@@ -15,6 +15,7 @@ use super::name::{literal, quoted};
 use super::own::{Fields, Kind, OwnColumn, OwnTables};
 use super::plan::Place;
 use super::pool::Pool;
+use super::query::Answered;
 use super::tables::{self, Tables};
 use super::types::Form;
 use crate::schema::{KeptChange, SchemaChange};
@@ -163,8 +164,11 @@ impl History {
                 quoted(&place),
                 literal(&self.pipeline)
             );
-            match tables.jobs.pages(&tables.rest, &sql).await {
-                Ok(pages) => found.extend(pages.rows.iter().filter_map(read)),
+            match tables.jobs.rows(&tables.rest, &sql, most).await {
+                Ok(Answered::Rows(rows)) => found.extend(rows.iter().filter_map(read)),
+                Ok(Answered::TooDear) => {
+                    tracing::warn!(%place, "the history is too large for a query that costs little")
+                }
                 // Dropped a moment ago.
                 Err(Error::Rest { .. }) if !tables::exists(&tables.rest, &place).await? => {}
                 Err(error) => return Err(error),

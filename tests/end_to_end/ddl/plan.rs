@@ -27,7 +27,7 @@ fn of(world: &World, table: &str) -> Value {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn what_would_be_done_is_said_before_it_is_done() {
-    let world = filled().await;
+    let mut world = filled().await;
     let first = plan(&world, &[]);
     for line in [
         "  add_column: add\n",
@@ -55,12 +55,7 @@ async fn what_would_be_done_is_said_before_it_is_done() {
         .await;
     let changed = of(&world, "shop.t");
     assert_eq!(changed["action"], "change");
-    let statements: Vec<&str> = changed["statements"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|sql| sql.as_str().unwrap())
-        .collect();
+    let statements: Vec<String> = serde_json::from_value(changed["statements"].clone()).unwrap();
     assert_eq!(
         statements,
         [
@@ -68,6 +63,20 @@ async fn what_would_be_done_is_said_before_it_is_done() {
             "ALTER TABLE `test.shop.t` ADD COLUMN `b_v2` INT64, ADD COLUMN `d` STRING",
         ]
     );
+    assert!(
+        changed["copied_again"]
+            .as_str()
+            .unwrap()
+            .contains("column b is bigint"),
+        "{changed}"
+    );
+    world.changes = "{ added_default: leave }";
+    let left = of(&world, "shop.t");
+    assert!(
+        left["copied_again"].is_null() && left["problem"].is_string(),
+        "{left}"
+    );
+    world.changes = "{}";
     assert_eq!(of(&world, "shop.made")["action"], "create");
     assert_eq!(of(&world, "shop.other")["action"], "gone");
     let refused = of(&world, "shop.parts");
@@ -83,7 +92,7 @@ async fn what_would_be_done_is_said_before_it_is_done() {
     world.logged("table parked").await;
     let log = std::fs::read_to_string(world.log_path()).unwrap();
     for sql in statements {
-        assert!(log.contains(sql), "{sql} was not run:\n{log}");
+        assert!(log.contains(&sql), "{sql} was not run:\n{log}");
     }
     assert_eq!(of(&world, "shop.parts")["action"], "parked");
 }
